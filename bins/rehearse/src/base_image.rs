@@ -1,0 +1,1 @@
+//! The base images: a distribution as bare as its cloud image, built once by mmdebstrap and kept.

@@ -1,0 +1,1 @@
+//! The journal of every AWS call: service, action, status, milliseconds.

@@ -1,0 +1,1 @@
+//! What each subcommand does: up, down, status, env, calls, exec.

@@ -1,0 +1,22 @@
+//! `gyron-rehearse`: a cloud with bodies on one machine, so that gyron runs for real with no account.
+#![allow(dead_code, unused, reason = "the rooms are being filled")]
+
+mod args;
+mod balancer;
+mod base_image;
+mod bodies;
+mod calls;
+mod cloud;
+mod commands;
+mod gateway;
+mod install;
+mod metadata;
+mod moto;
+mod netns;
+mod network;
+mod resolver;
+mod serve;
+mod ssm;
+mod world;
+
+fn main() {}

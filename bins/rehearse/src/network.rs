@@ -1,0 +1,1 @@
+//! A cloud's network: namespaces, bridge, links, addresses and routes, made and taken away.
