@@ -11,7 +11,6 @@ from pathlib import Path
 # The playbook writes VERSION when the image is baked; a source tree has none.
 VERSION_FILE = Path(__file__).resolve().parent.parent / "VERSION"
 VERSION = VERSION_FILE.read_text().strip() if VERSION_FILE.exists() else "unreleased"
-HOST = socket.gethostname()
 
 GOODS = [
     ("Green tea, first flush", "100 g", 1280),
@@ -45,13 +44,18 @@ PAGE = """<!doctype html>
 
 
 def page():
+    host = html.escape(socket.gethostname())
     rows = "\n".join(f"<tr><td>{html.escape(name)}<td>{unit}<td>¥{price:,}</tr>" for name, unit, price in GOODS)
-    return PAGE.format(rows=rows, version=html.escape(VERSION), host=html.escape(HOST))
+    return PAGE.format(rows=rows, version=html.escape(VERSION), host=host)
+
+
+def health():
+    return json.dumps({"status": "ok", "version": VERSION, "host": socket.gethostname()}) + "\n"
 
 
 ROUTES = {
     "/": ("text/html; charset=utf-8", page),
-    "/health": ("application/json", lambda: json.dumps({"status": "ok", "version": VERSION, "host": HOST}) + "\n"),
+    "/health": ("application/json", health),
     "/version": ("text/plain; charset=utf-8", lambda: VERSION + "\n"),
 }
 
