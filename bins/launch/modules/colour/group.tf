@@ -29,7 +29,8 @@ locals {
 }
 
 resource "aws_launch_template" "release" {
-  name                   = var.name
+  # A prefix: an apply that is killed here leaves a template no state knows, and a second try would meet its name.
+  name_prefix            = "${var.name}-"
   description            = "${var.app} ${var.release}, ${var.environment} ${var.colour}"
   update_default_version = true
 
@@ -85,7 +86,8 @@ resource "aws_launch_template" "release" {
   }
 
   lifecycle {
-    # What a template tags is settled with its release. (Some clouds also describe the template's own tags as one of these.)
+    # Settled with the release: a change of tags alone makes no new version. The endpoint may also describe the
+    # template's own tags as one of these.
     ignore_changes       = [tag_specifications]
     replace_triggered_by = [terraform_data.body]
   }

@@ -31,12 +31,12 @@ variable "release" {
 }
 
 variable "name" {
-  description = "The name of group and launch template: another one for every launch that differs, by its key."
+  description = "The group's name, with which the launch template's begins: another one for every launch, by its key."
   type        = string
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9()./_-]{3,128}$", var.name))
-    error_message = "The name takes 3 to 128 letters, digits and ( ) . / _ -."
+    condition     = can(regex("^[A-Za-z0-9()./_-]{3,100}$", var.name))
+    error_message = "The name takes 3 to 100 letters, digits and ( ) . / _ -."
   }
 }
 
@@ -54,7 +54,7 @@ variable "tags" {
   validation {
     # EC2 refuses to start an instance that shows its tags to itself if a key holds anything else.
     condition     = alltrue([for key in keys(var.tags) : can(regex("^[A-Za-z0-9_+=,.@:-]{1,128}$", key))])
-    error_message = "Instances read their tags from the metadata service: keys take letters, digits and _ + - = , . @ : only."
+    error_message = "The metadata service shows tags to instances: keys take letters, digits and _ + - = , . @ : only."
   }
 }
 
@@ -66,7 +66,7 @@ variable "image_id" {
 }
 
 variable "instance_types" {
-  description = "The instance types, the preferred one first; the others are used where AWS has no capacity left for it."
+  description = "The instance types, the preferred one first; the others for when AWS has no capacity left for it."
   type        = list(string)
 
   validation {
@@ -119,7 +119,7 @@ variable "root_volume" {
 }
 
 variable "metadata_hop_limit" {
-  description = "How many hops an answer of the metadata service lives: 1 for the instance itself, 2 for containers on it."
+  description = "How many hops the metadata service's answers live: 1 for the instance, 2 for containers on it."
   type        = number
   default     = 1
 }
@@ -157,7 +157,7 @@ variable "target_group_arn" {
 }
 
 variable "health_check_grace_period" {
-  description = "Seconds after an instance's start for which the group doesn't replace it when the balancer calls it unhealthy."
+  description = "Seconds after an instance's start in which the group doesn't replace it for being unhealthy."
   type        = number
   default     = 300
 }

@@ -39,7 +39,7 @@ output "test_rule_arns" {
 }
 
 output "target_groups" {
-  description = "By colour: the target group's arn, its name, and arn_suffix, which is CloudWatch's dimension TargetGroup."
+  description = "By colour: the target group's arn, name and arn_suffix (CloudWatch's dimension TargetGroup)."
   value = {
     for colour, group in aws_lb_target_group.colour :
     colour => { arn = group.arn, name = group.name, arn_suffix = group.arn_suffix }

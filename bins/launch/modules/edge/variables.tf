@@ -87,7 +87,7 @@ variable "deletion_protection" {
 }
 
 variable "certificate_arn" {
-  description = "The ACM certificate. With one, production is HTTPS on 443 and port 80 redirects there; without, HTTP on 80."
+  description = "The ACM certificate: production is then HTTPS on 443, and 80 redirects there; without, HTTP on 80."
   type        = string
   default     = null
 }
@@ -99,7 +99,7 @@ variable "ssl_policy" {
 }
 
 variable "production_priority" {
-  description = "The production rule's priority. Smaller numbers that gyron leaves free are a place for rules of one's own."
+  description = "The production rule's priority. Smaller numbers that gyron leaves free are for rules of one's own."
   type        = number
   default     = 1000
 
@@ -110,7 +110,7 @@ variable "production_priority" {
 }
 
 variable "test_priorities" {
-  description = "The priorities of the two rules by which tests reach one colour. They must come before the production rule."
+  description = "The priorities of the two rules by which tests reach one colour, before the production rule."
   type        = object({ blue = number, green = number })
   default     = { blue = 1, green = 2 }
 
@@ -161,8 +161,8 @@ variable "app_port" {
 
 variable "health_check" {
   description = <<-EOT
-    How the balancer asks a target whether it is healthy: the path, the status codes that say yes (200, 200-299 or 200,204),
-    seconds between and for an answer, and how many answers in a row decide.
+    How the balancer asks a target whether it is healthy: the path, the status codes that say yes (200, 200-299 or
+    200,204), the seconds between two questions and for an answer, and how many answers in a row decide.
   EOT
   type = object({
     path                = optional(string, "/health")
