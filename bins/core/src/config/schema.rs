@@ -1,0 +1,292 @@
+//! The tables and keys of `gyron.toml`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// All of gyron.toml, after the environment's tables and the overrides have been laid over it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tables {
+    /// The app's name: letters, digits and hyphens, at most 32.
+    pub app: String,
+    /// The AWS region everything happens in.
+    pub region: String,
+    /// The bucket of releases, records and Terraform states.
+    pub bucket: String,
+    /// In an environment's table: a version made from a dirty work tree is never deployed here.
+    #[serde(default)]
+    pub protected: bool,
+    /// What gyron-package takes.
+    pub package: Option<Package>,
+    /// What gyron-bake bakes.
+    pub bake: Option<Bake>,
+    /// What gyron-spec runs.
+    pub spec: Option<Spec>,
+    /// What gyron-launch launches, and the edge in front of it.
+    pub launch: Option<Launch>,
+    /// What gyron-smoke asks.
+    pub smoke: Option<Smoke>,
+    /// How gyron-swap moves traffic.
+    pub swap: Option<Swap>,
+}
+
+/// `[package]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Package {
+    /// A command that builds the app, run first by `sh -c` in the folder of gyron.toml.
+    pub build: Option<String>,
+    /// Globs of the files that make the release archive, relative to gyron.toml.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// One file that is the release as it stands (`.war`, `.jar`, `.deb`), instead of `include`.
+    pub artifact: Option<String>,
+}
+
+/// `[bake]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Bake {
+    /// The image to start from.
+    pub base: Base,
+    /// The playbook, in a folder of its own whose whole tree goes to the builder.
+    pub playbook: String,
+    /// Extra variables for the playbook, beside `gyron_app`, `gyron_version` and `gyron_release_dir`.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Instance types to try in this order.
+    pub instance_types: Vec<String>,
+    /// Subnets to try in this order; the default VPC's, if none is named.
+    #[serde(default)]
+    pub subnets: Vec<String>,
+    /// Security groups of the builder; the VPC's default group, if none is named.
+    #[serde(default)]
+    pub security_groups: Vec<String>,
+    /// The name of the instance profile that lets the SSM agent in.
+    pub instance_profile: String,
+    /// How long the whole bake may take.
+    #[serde(default = "minutes::<45>")]
+    pub deadline: Span,
+}
+
+/// The image to start from: exactly one of `ssm`, `id` and `name`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Base {
+    /// A public SSM parameter that holds an image id.
+    pub ssm: Option<String>,
+    /// An image id.
+    pub id: Option<String>,
+    /// A name, with `*` and `?`: the newest image wins.
+    pub name: Option<String>,
+    /// With `name`: an account id, `self` or `amazon`.
+    pub owner: Option<String>,
+}
+
+/// `[spec]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// The folder of serverspec's `*_spec.rb` files.
+    #[serde(default = "spec_path")]
+    pub path: String,
+    /// How long the whole test may take.
+    #[serde(default = "minutes::<20>")]
+    pub deadline: Span,
+}
+
+/// `[launch]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Launch {
+    /// The instance type of the colours.
+    pub instance_type: String,
+    /// The name of the instance profile of the colours; smoke needs it to let the SSM agent in.
+    pub instance_profile: String,
+    /// How many instances a colour has.
+    pub capacity: Capacity,
+    /// Subnets of balancer and instances, in two zones at least; the default VPC's, if none is named.
+    #[serde(default)]
+    pub subnets: Vec<String>,
+    /// The port at which the app answers on an instance.
+    #[serde(default = "http_port")]
+    pub port: u16,
+    /// The production listener's port.
+    #[serde(default = "http_port")]
+    pub listener_port: u16,
+    /// The target groups' health check.
+    #[serde(default)]
+    pub health: Health,
+    /// How long a target that was taken out may finish its requests.
+    #[serde(default = "seconds::<300>")]
+    pub deregistration_delay: Span,
+    /// How long every target may take to become healthy.
+    #[serde(default = "minutes::<15>")]
+    pub deadline: Span,
+}
+
+/// `launch.capacity`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Capacity {
+    /// At least this many.
+    pub min: u32,
+    /// At most this many.
+    pub max: u32,
+}
+
+/// `[launch.health]`: the health check of both target groups, as AWS bounds it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Health {
+    /// The path that is asked.
+    pub path: String,
+    /// The statuses that pass: `200`, `200-299`, `200,301`.
+    pub matcher: String,
+    /// 5 to 300 s.
+    pub interval: Span,
+    /// 2 to 120 s, less than the interval.
+    pub timeout: Span,
+    /// Passes in a row after which an unhealthy target is healthy, 2 to 10.
+    pub healthy_threshold: u32,
+    /// Failures in a row after which a target is unhealthy, 2 to 10.
+    pub unhealthy_threshold: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health {
+            path: "/health".to_owned(),
+            matcher: "200".to_owned(),
+            interval: Span::seconds(5),
+            timeout: Span::seconds(2),
+            healthy_threshold: 2,
+            unhealthy_threshold: 2,
+        }
+    }
+}
+
+/// `[smoke]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Smoke {
+    /// The checks.
+    #[serde(default)]
+    pub check: Vec<Check>,
+    /// Whether each check is asked on each instance, too, besides through the balancer.
+    #[serde(default = "yes")]
+    pub instances: bool,
+    /// How long "not ready yet" (no answer, 502, 503, 504) is asked again.
+    #[serde(default = "minutes::<2>")]
+    pub deadline: Span,
+}
+
+/// `[[smoke.check]]`: `{version}`, `{app}` and `{env}` in any expected text stand for what was launched.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    /// The path to GET.
+    pub get: String,
+    /// The status that is right.
+    #[serde(default = "ok_status")]
+    pub status: u16,
+    /// Request headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// JSONPath (RFC 9535) to the text, number or boolean it must select, written as text.
+    #[serde(default)]
+    pub json: BTreeMap<String, String>,
+    /// A text that the body must contain.
+    pub contains: Option<String>,
+    /// A regular expression that the body must match somewhere.
+    pub matches: Option<String>,
+    /// The longest that an answer may take.
+    pub within: Option<Span>,
+}
+
+/// `[swap]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Swap {
+    /// A path whose body contains the version: how a swap sees in the data plane which release answers.
+    pub version_path: String,
+    /// How many answers in a row must be the new colour's before the swap believes it.
+    pub answers: u32,
+    /// How long that may take.
+    pub deadline: Span,
+}
+
+impl Default for Swap {
+    fn default() -> Self {
+        Swap { version_path: "/version".to_owned(), answers: 20, deadline: Span::seconds(120) }
+    }
+}
+
+/// A length of time, written `30s`, `5m` or `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String")]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// A span of whole seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Span(Duration::from_secs(seconds))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed: jiff::SignedDuration =
+            text.parse().map_err(|_| format!("`{text}` is no length of time; write `30s`, `5m` or `1h 30m`"))?;
+        Duration::try_from(parsed).map(Span).map_err(|_| format!("`{text}` is negative"))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::console::span(self.0))
+    }
+}
+
+fn spec_path() -> String {
+    "spec".to_owned()
+}
+
+const fn minutes<const N: u64>() -> Span {
+    Span::seconds(N * 60)
+}
+
+const fn seconds<const N: u64>() -> Span {
+    Span::seconds(N)
+}
+
+const fn http_port() -> u16 {
+    80
+}
+
+const fn ok_status() -> u16 {
+    200
+}
+
+const fn yes() -> bool {
+    true
+}

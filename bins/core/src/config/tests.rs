@@ -1,0 +1,152 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::{Config, Override};
+
+const GOOD: &str = r#"
+app = "shop"
+region = "us-east-1"
+bucket = "releases"
+
+[package]
+include = ["app/**"]
+
+[launch]
+instance-type = "t3.small"
+instance-profile = "gyron-app"
+capacity = { min = 2, max = 4 }
+
+[env.staging.launch]
+capacity = { min = 1, max = 1 }
+
+[env.production]
+protected = true
+"#;
+
+fn read(text: &str, env: Option<&str>, overrides: &[Override]) -> Result<Config, String> {
+    Config::read(Path::new("/app"), text, env, overrides).map_err(|failure| failure.report())
+}
+
+#[test]
+fn an_environments_table_is_laid_over_the_table() {
+    let config = read(GOOD, Some("staging"), &[]).unwrap();
+    assert_eq!(config.launch().unwrap().capacity.max, 1);
+    assert_eq!(config.launch().unwrap().instance_type, "t3.small");
+    assert!(read(GOOD, Some("production"), &[]).unwrap().tables.protected);
+    assert_eq!(read(GOOD, None, &[]).unwrap().launch().unwrap().capacity.max, 4);
+}
+
+#[test]
+fn flag_beats_variable_beats_environment_beats_table() {
+    let variables = [("GYRON_LAUNCH_CAPACITY_MAX", "7"), ("GYRON_LAUNCH_INSTANCE_TYPE", "t3.large"), ("HOME", "/")];
+    let mut overrides =
+        Override::from_variables(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).unwrap();
+    overrides.push(Override::from_flag("launch.capacity.max=9").unwrap());
+    let config = read(GOOD, Some("staging"), &overrides).unwrap();
+    assert_eq!(config.launch().unwrap().capacity.max, 9);
+    assert_eq!(config.launch().unwrap().capacity.min, 1);
+    assert_eq!(config.launch().unwrap().instance_type, "t3.large");
+}
+
+#[test]
+fn an_unknown_key_shows_file_line_caret_and_the_nearest_key() {
+    let text = GOOD.replace("include =", "inclde =");
+    insta::assert_snapshot!(read(&text, None, &[]).unwrap_err(), @r#"
+    error: gyron.toml line 7: unknown key `inclde`
+     --> gyron.toml:7:1
+      |
+    7 | inclde = ["app/**"]
+      | ^^^^^^ no such key here
+    hint: did you mean `include`?
+    "#);
+}
+
+#[test]
+fn an_unknown_key_of_an_environment_that_is_not_asked_for_is_refused_too() {
+    let text = GOOD.replace("capacity = { min = 1, max = 1 }", "capacty = 1");
+    insta::assert_snapshot!(read(&text, None, &[]).unwrap_err(), @"
+    error: gyron.toml line 15: unknown key `capacty`
+      --> gyron.toml:15:1
+       |
+    15 | capacty = 1
+       | ^^^^^^^ no such key here
+    hint: did you mean `capacity`?
+    ");
+}
+
+#[test]
+fn a_wrong_type_points_at_the_value() {
+    let text = GOOD.replace("max = 4", "max = \"many\"");
+    insta::assert_snapshot!(read(&text, None, &[]).unwrap_err(), @r#"
+    error: gyron.toml line 12: wrong type: string "many", expected a whole number
+      --> gyron.toml:12:29
+       |
+    12 | capacity = { min = 2, max = "many" }
+       |                             ^^^^^^ string "many", expected a whole number
+    "#);
+}
+
+#[test]
+fn a_missing_key_points_at_its_table() {
+    let text = GOOD.replace("instance-type = \"t3.small\"\n", "");
+    insta::assert_snapshot!(read(&text, None, &[]).unwrap_err(), @"
+    error: gyron.toml line 9: the key `instance-type` is missing
+     --> gyron.toml:9:1
+      |
+    9 | [launch]
+      | ^^^^^^^^ this table needs `instance-type`
+    ");
+}
+
+#[test]
+fn a_missing_table_says_what_to_write() {
+    let failure = read(GOOD, None, &[]).unwrap().bake().unwrap_err();
+    insta::assert_snapshot!(failure.report(), @r#"
+    error: gyron.toml has no [bake] table, which this step reads
+    hint: add one:
+
+        [bake]
+        base = { ssm = "/aws/service/debian/release/12/latest/amd64" }
+    "#);
+}
+
+#[test]
+fn text_that_is_no_toml_points_at_the_place() {
+    insta::assert_snapshot!(read("app = shop\n", None, &[]).unwrap_err(), @"
+    error: gyron.toml line 1: string values must be quoted, expected literal string
+     --> gyron.toml:1:7
+      |
+    1 | app = shop
+      |       ^^^^ here
+    ");
+}
+
+#[test]
+fn an_unknown_environment_names_the_nearest() {
+    insta::assert_snapshot!(read(GOOD, Some("prodution"), &[]).unwrap_err(), @"
+    error: gyron.toml has no [env.prodution]
+    hint: did you mean `production`?
+    ");
+}
+
+#[test]
+fn an_override_of_no_known_key_is_refused() {
+    let flag = Override::from_flag("launch.instance-typ=x").unwrap_err().report();
+    let variable =
+        Override::from_variables([("GYRON_LAUNCH_INSTANCE_TYP".to_owned(), String::new())].into_iter()).unwrap_err();
+    insta::assert_snapshot!(format!("{flag}{}", variable.report()), @"
+    error: `--set launch.instance-typ=x`: gyron.toml knows no key `launch.instance-typ`
+    hint: did you mean `launch.instance-type`?
+    error: the variable GYRON_LAUNCH_INSTANCE_TYP names no key of gyron.toml
+    hint: did you mean GYRON_LAUNCH_INSTANCE_TYPE?
+    ");
+}
+
+#[test]
+fn an_override_of_the_wrong_type_is_blamed_itself() {
+    let overrides = [Override::from_flag("launch.port=http").unwrap()];
+    insta::assert_snapshot!(read(GOOD, None, &overrides).unwrap_err(), @"error: `--set launch.port=http`: this is no value as TOML writes it");
+    let overrides = [Override::from_flag("launch.port=true").unwrap()];
+    insta::assert_snapshot!(read(GOOD, None, &overrides).unwrap_err(), @"error: `--set launch.port=true`: invalid type: boolean `true`, expected u16");
+}

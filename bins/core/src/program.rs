@@ -1,0 +1,264 @@
+//! Programs that gyron runs: argv, a process group of their own, streamed output; a signal is forwarded, then grace,
+//! then kill.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use crate::exit::Exit;
+use crate::failure::{Failure, OrFail as _, Result};
+use crate::stop::Stop;
+
+/// How long a program may take to end by itself once it was asked to.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How many of a program's last lines an error shows.
+const LAST_LINES: usize = 20;
+
+/// A program and its arguments.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    path: PathBuf,
+    args: Vec<OsString>,
+    folder: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+}
+
+/// Which of the two streams a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its status.
+    pub status: ExitStatus,
+    /// Its last lines, of both streams as they came.
+    pub last_lines: Vec<String>,
+}
+
+impl Program {
+    /// Finds the program on PATH.
+    ///
+    /// # Errors
+    /// Program (5) where it isn't there; `hint` says how it is installed.
+    pub fn find(name: &str, hint: &str) -> Result<Self> {
+        let path = which::which(name)
+            .or_fail(|| Failure::program(format!("{name} is not on this machine's PATH")).hint(hint))?;
+        Ok(Program { name: name.to_owned(), path, args: Vec::new(), folder: None, env: Vec::new() })
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it in this folder.
+    #[must_use]
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Sets a variable for it.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it to its end and hands over each line as it comes.
+    ///
+    /// # Errors
+    /// Program (5) where it can't be started; the signal (130, 143) that asked to stop, once the program has ended.
+    pub async fn run(&self, stop: &Stop, mut line: impl FnMut(Stream, &str)) -> Result<Ended> {
+        stop.check()?;
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        die_with_parent(&mut command);
+        let mut child = command.spawn().or_fail(|| Failure::program(format!("{} can't be started", self.name)))?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+
+        let (tell, mut lines) = mpsc::channel(256);
+        if let Some(out) = child.stdout.take() {
+            tokio::spawn(read(out, Stream::Out, tell.clone()));
+        }
+        if let Some(err) = child.stderr.take() {
+            tokio::spawn(read(err, Stream::Err, tell.clone()));
+        }
+        drop(tell);
+
+        let mut last_lines = VecDeque::with_capacity(LAST_LINES);
+        let mut asked = None;
+        let mut status = None;
+        let mut open = true;
+        let kill_at = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(kill_at);
+        while status.is_none() || open {
+            tokio::select! {
+                by = stop.asked(), if asked.is_none() => {
+                    asked = Some(by);
+                    send(group, if by == Exit::Interrupted { Signal::SIGINT } else { Signal::SIGTERM });
+                    kill_at.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                }
+                () = &mut kill_at, if asked.is_some() => {
+                    send(group, Signal::SIGKILL);
+                    kill_at.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                }
+                next = lines.recv(), if open => match next {
+                    Some((stream, text)) => {
+                        line(stream, &text);
+                        if last_lines.len() == LAST_LINES {
+                            last_lines.pop_front();
+                        }
+                        last_lines.push_back(text);
+                    }
+                    None => open = false,
+                },
+                ended = child.wait(), if status.is_none() => {
+                    status = Some(ended.or_fail(|| Failure::defect(format!("lost sight of {}", self.name)))?);
+                    // What it left behind in its group would hold the pipes open for ever.
+                    send(group, Signal::SIGTERM);
+                }
+            }
+        }
+        stop.check()?;
+        let status = status.ok_or_else(|| Failure::defect(format!("{} ended without a status", self.name)))?;
+        Ok(Ended { status, last_lines: last_lines.into() })
+    }
+
+    /// Runs it, and makes an end other than success a failure that shows its status and its last lines.
+    ///
+    /// # Errors
+    /// As [`Program::run`]; program (5) where it did not end with success.
+    pub async fn succeed(&self, stop: &Stop, line: impl FnMut(Stream, &str)) -> Result<()> {
+        let ended = self.run(stop, line).await?;
+        if ended.status.success() { Ok(()) } else { Err(self.failed(&ended)) }
+    }
+
+    /// Runs it and takes its whole standard output.
+    ///
+    /// # Errors
+    /// As [`Program::succeed`].
+    pub async fn output(&self, stop: &Stop) -> Result<String> {
+        let mut output = String::new();
+        self.succeed(stop, |stream, line| {
+            if stream == Stream::Out {
+                output.push_str(line);
+                output.push('\n');
+            }
+        })
+        .await?;
+        Ok(output)
+    }
+
+    /// The failure that says how it ended.
+    #[must_use]
+    pub fn failed(&self, ended: &Ended) -> Failure {
+        let lines: Vec<_> = ended.last_lines.iter().map(|line| format!("  | {line}")).collect();
+        let failure = Failure::program(format!("{} failed ({})", self.name, ended.status));
+        if lines.is_empty() { failure } else { failure.detail(lines.join("\n")) }
+    }
+}
+
+#[expect(unsafe_code, reason = "prctl between fork and exec: the one way to have a child end with its parent")]
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and touches only the child itself.
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into));
+    }
+}
+
+fn send(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // A group that is already gone needs no signal.
+        let _ = killpg(group, signal);
+    }
+}
+
+async fn read(stream: impl AsyncRead + Unpin, from: Stream, tell: mpsc::Sender<(Stream, String)>) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                if tell.send((from, text.trim_end_matches(['\n', '\r']).to_owned())).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Program, Stream};
+    use crate::stop::Stop;
+
+    fn shell(script: &str) -> Program {
+        Program::find("sh", "").unwrap().args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn lines_come_from_both_streams() {
+        let mut seen = Vec::new();
+        shell("echo out; echo err >&2")
+            .succeed(&Stop::never(), |stream, line| seen.push((stream, line.to_owned())))
+            .await
+            .unwrap();
+        seen.sort_by_key(|(stream, _)| *stream == Stream::Err);
+        assert_eq!(seen, [(Stream::Out, "out".to_owned()), (Stream::Err, "err".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_shows_status_and_last_lines() {
+        let failure = shell("echo no such table >&2; exit 3").succeed(&Stop::never(), |_, _| {}).await.unwrap_err();
+        insta::assert_snapshot!(failure.report(), @"
+        error: sh failed (exit status: 3)
+          | no such table
+        ");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_in_the_background_does_not_hold_it_up() {
+        let begun = std::time::Instant::now();
+        shell("sleep 60 & echo done").succeed(&Stop::never(), |_, _| {}).await.unwrap();
+        assert!(begun.elapsed().as_secs() < 30);
+    }
+
+    #[test]
+    fn a_missing_program_is_said_with_what_installs_it() {
+        let failure = Program::find("gyron-no-such-program", "apt-get install it").unwrap_err();
+        insta::assert_snapshot!(failure.report(), @"
+        error: gyron-no-such-program is not on this machine's PATH
+          caused by: cannot find binary path
+        hint: apt-get install it
+        ");
+    }
+}

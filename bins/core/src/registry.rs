@@ -1,0 +1,283 @@
+//! The registry between build and orchestration: one bucket.
+//!
+//! `APP/releases/VERSION/` holds the immutable release, `APP/records/SHA256.json` the immutable records,
+//! `APP/versions/VERSION.json` the pointer to the newest chain of a version, and `APP/envs/ENV/` what an environment is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::aws::{Aws, OrAws as _, code};
+use crate::failure::{Failure, OrFail as _, Result};
+use crate::ids::Digest;
+use crate::records::{Facts, Record, Step};
+
+/// What became of an object that must never be overwritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is new.
+    New,
+    /// The same content was there already.
+    Same,
+    /// Other content is there, with this digest (none where it carries no digest).
+    Other(Option<String>),
+}
+
+/// A value in S3 with the tag that a compare-and-swap needs.
+#[derive(Clone, Debug)]
+pub struct Tagged<T> {
+    /// The value.
+    pub value: T,
+    /// S3's entity tag.
+    pub etag: String,
+}
+
+/// The bucket, seen by one app.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    aws: Aws,
+    bucket: String,
+    app: String,
+}
+
+/// The metadata key under which gyron keeps an object's SHA-256: S3's own default checksum is CRC64NVME.
+const SHA256: &str = "sha256";
+
+impl Registry {
+    /// The registry of `app` in `bucket`.
+    #[must_use]
+    pub fn new(aws: &Aws, bucket: &str, app: &str) -> Self {
+        Registry { aws: aws.clone(), bucket: bucket.to_owned(), app: app.to_owned() }
+    }
+
+    /// The bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// `APP/…`
+    #[must_use]
+    pub fn key(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.app)
+    }
+
+    /// `APP/envs/ENV/…`
+    #[must_use]
+    pub fn env_key(&self, env: &str, rest: &str) -> String {
+        self.key(&format!("envs/{env}/{rest}"))
+    }
+
+    /// Puts a file that must never be overwritten (`If-None-Match: *`), with its SHA-256.
+    ///
+    /// # Errors
+    /// AWS (4); usage (2) where the bucket isn't there.
+    pub async fn put_once(&self, key: &str, file: &Path, sha256: &Digest) -> Result<Put> {
+        for _ in 0..5 {
+            let body = ByteStream::from_path(file)
+                .await
+                .or_fail(|| Failure::defect(format!("can't read {}", file.display())))?;
+            let put = self
+                .aws
+                .s3
+                .put_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .if_none_match("*")
+                .metadata(SHA256, sha256.as_str())
+                .checksum_sha256(base64_of(sha256)?)
+                .body(body)
+                .send()
+                .await;
+            match put {
+                Ok(_) => return Ok(Put::New),
+                // 409: another writer is at the same key right now; S3 asks to try again.
+                Err(error) if code(&error) == Some("ConditionalRequestConflict") => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(error) if code(&error) == Some("PreconditionFailed") => {
+                    let there = self.sha256(key).await?;
+                    let same = there.as_deref() == Some(sha256.as_str());
+                    return Ok(if same { Put::Same } else { Put::Other(there) });
+                }
+                Err(error) if code(&error) == Some("NoSuchBucket") => return Err(self.no_bucket()),
+                Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+            }
+        }
+        Err(Failure::aws(format!("s3://{}/{key} is being written by somebody else, again and again", self.bucket)))
+    }
+
+    /// The SHA-256 of an object, `None` where there is no such object or it carries none.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn sha256(&self, key: &str) -> Result<Option<String>> {
+        match self.aws.s3.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(SHA256)).cloned()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),
+            Err(error) => Err(error).or_aws(&format!("HeadObject s3://{}/{key}", self.bucket)),
+        }
+    }
+
+    /// Puts a record under its digest, and moves the version's pointer to it.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn publish<F: Facts>(&self, record: &Record<F>) -> Result<()> {
+        let text = record.text()?;
+        let key = self.key(&format!("records/{}.json", record.digest));
+        let put = self.aws.s3.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
+        match put.content_type("application/json").body(text.into_bytes().into()).send().await {
+            Ok(_) => {}
+            Err(error) if code(&error) == Some("PreconditionFailed") => {}
+            Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+        }
+        if F::STEP.in_environment() {
+            return Ok(());
+        }
+        let key = self.key(&format!("versions/{}.json", record.so.version.name));
+        let pointer = Pointer { step: F::STEP, record: record.digest.clone() };
+        self.swap(&key, |_: Option<Pointer>| Ok(pointer.clone())).await
+    }
+
+    /// Reads a JSON object; `None` where there is none.
+    ///
+    /// # Errors
+    /// AWS (4); refused (3) where it can't be read as what it should be.
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Tagged<T>>> {
+        let got = match self.aws.s3.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(got) => got,
+            Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
+            Err(error) if code(&error) == Some("NoSuchBucket") => return Err(self.no_bucket()),
+            Err(error) => return Err(error).or_aws(&format!("GetObject s3://{}/{key}", self.bucket)),
+        };
+        let etag = got.e_tag().unwrap_or_default().to_owned();
+        let place = || format!("s3://{}/{key}", self.bucket);
+        let body = got.body.collect().await.or_fail(|| Failure::aws(format!("{} broke off", place())))?;
+        let value = serde_json::from_slice(&body.into_bytes())
+            .or_fail(|| Failure::refused(format!("{} is not what gyron writes there", place())))?;
+        Ok(Some(Tagged { value, etag }))
+    }
+
+    /// Changes a JSON object by compare-and-swap: `change` sees what is there and says what shall be.
+    ///
+    /// # Errors
+    /// AWS (4); what `change` says; refused (3) where others change it again and again.
+    pub async fn swap<T: DeserializeOwned + Serialize>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> Result<T>,
+    ) -> Result<()> {
+        for _ in 0..10 {
+            let there = self.get::<T>(key).await?;
+            let (value, etag) = there.map_or((None, None), |there| (Some(there.value), Some(there.etag)));
+            let text = serde_json::to_vec_pretty(&change(value)?)
+                .or_fail(|| Failure::defect("a value can't be written as JSON"))?;
+            let put = self.aws.s3.put_object().bucket(&self.bucket).key(key).content_type("application/json");
+            let put = match etag {
+                Some(etag) => put.if_match(etag),
+                None => put.if_none_match("*"),
+            };
+            match put.body(text.into()).send().await {
+                Ok(_) => return Ok(()),
+                Err(error)
+                    if matches!(
+                        code(&error),
+                        Some("PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchKey")
+                    ) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+            }
+        }
+        Err(Failure::refused(format!("s3://{}/{key} is being changed by somebody else, again and again", self.bucket)))
+    }
+
+    /// Puts a temporary or replaceable file.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn put_file(&self, key: &str, file: &Path) -> Result<()> {
+        let body =
+            ByteStream::from_path(file).await.or_fail(|| Failure::defect(format!("can't read {}", file.display())))?;
+        let put = self.aws.s3.put_object().bucket(&self.bucket).key(key).body(body).send().await;
+        match put {
+            Err(error) if code(&error) == Some("NoSuchBucket") => Err(self.no_bucket()),
+            other => other.map(|_| ()).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+        }
+    }
+
+    /// Reads an object's bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        match self.aws.s3.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(got) => {
+                let body = got.body.collect().await;
+                let body = body.or_fail(|| Failure::aws(format!("s3://{}/{key} broke off", self.bucket)))?;
+                Ok(Some(body.into_bytes().to_vec()))
+            }
+            Err(error) if code(&error) == Some("NoSuchKey") => Ok(None),
+            Err(error) => Err(error).or_aws(&format!("GetObject s3://{}/{key}", self.bucket)),
+        }
+    }
+
+    /// Removes an object; that it isn't there is no error.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn remove(&self, key: &str) -> Result<()> {
+        let removed = self.aws.s3.delete_object().bucket(&self.bucket).key(key).send().await;
+        removed.map(|_| ()).or_aws(&format!("DeleteObject s3://{}/{key}", self.bucket))
+    }
+
+    /// A URL that lets whoever has it read the object, for as long as `valid`.
+    ///
+    /// # Errors
+    /// AWS (4) where it can't be signed.
+    pub async fn read_url(&self, key: &str, valid: Duration) -> Result<String> {
+        let config = presigning(valid)?;
+        let signed = self.aws.s3.get_object().bucket(&self.bucket).key(key).presigned(config).await;
+        signed.map(|request| request.uri().to_owned()).or_aws("presigning GetObject")
+    }
+
+    /// A URL that lets whoever has it write the object, for as long as `valid`.
+    ///
+    /// # Errors
+    /// AWS (4) where it can't be signed.
+    pub async fn write_url(&self, key: &str, valid: Duration) -> Result<String> {
+        let config = presigning(valid)?;
+        let signed = self.aws.s3.put_object().bucket(&self.bucket).key(key).presigned(config).await;
+        signed.map(|request| request.uri().to_owned()).or_aws("presigning PutObject")
+    }
+
+    fn no_bucket(&self) -> Failure {
+        Failure::usage(format!("there is no bucket {} in {}", self.bucket, self.aws.region)).hint(format!(
+            "aws s3 mb s3://{} --region {}, or mend `bucket` in gyron.toml",
+            self.bucket, self.aws.region
+        ))
+    }
+}
+
+/// Where the newest chain of a version ends.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+struct Pointer {
+    step: Step,
+    record: Digest,
+}
+
+pub(crate) fn presigning(valid: Duration) -> Result<PresigningConfig> {
+    PresigningConfig::expires_in(valid).or_fail(|| Failure::defect("a presigned URL can't live that long"))
+}
+
+fn base64_of(digest: &Digest) -> Result<String> {
+    use base64::Engine as _;
+    let bytes = hex::decode(digest.as_str()).or_fail(|| Failure::defect("a digest is no hexadecimal number"))?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
