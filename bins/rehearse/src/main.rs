@@ -19,4 +19,17 @@ mod serve;
 mod ssm;
 mod world;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gyron_core::exit::Exit;
+
+fn main() -> ExitCode {
+    match commands::run(args::Args::parse()) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            anstream::eprint!("{}", failure.report());
+            failure.exit().into()
+        }
+    }
+}

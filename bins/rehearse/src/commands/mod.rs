@@ -1,1 +1,66 @@
-//! What each subcommand does: up, down, status, env, calls, exec.
+//! The commands, a file each.
+
+mod calls;
+mod daemon;
+mod down;
+mod endpoint;
+mod env;
+mod exec;
+mod status;
+mod up;
+
+use std::future::Future;
+
+use gyron_core::failure::{Failure, OrFail, Result};
+
+use crate::args::{Args, Command};
+use crate::cloud::Cloud;
+
+/// Does what was typed.
+///
+/// # Errors
+/// What the command says.
+pub fn run(args: Args) -> Result<()> {
+    let name = args.cloud;
+    match args.command {
+        Command::Up { region } => block_on(up::run(&name, &region)),
+        Command::Setup => block_on(up::setup()),
+        Command::Env => env::run(&standing(&name)?),
+        Command::Status { json } => {
+            let cloud = standing(&name)?;
+            block_on(status::run(&cloud, json))
+        }
+        Command::Calls => calls::run(&name),
+        // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
+        Command::Exec { command } => exec::run(&standing(&name)?, &command),
+        Command::Down => block_on(down::run(&name)),
+        Command::Serve => {
+            let cloud = standing(&name)?;
+            daemon::detach();
+            block_on(crate::serve::run(cloud))
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_fail(|| Failure::defect("can't start the runtime"))?
+        .block_on(work)
+}
+
+/// The cloud of that name.
+fn standing(name: &str) -> Result<Cloud> {
+    Cloud::load(&Cloud::home_of(name)?)?.ok_or_else(|| {
+        Failure::refused(format!("no cloud named {name} is up")).hint(match name {
+            "default" => "gyron-rehearse up".to_owned(),
+            _ => format!("gyron-rehearse up --cloud {name}"),
+        })
+    })
+}
+
+/// A line of progress.
+fn say(line: &str) {
+    anstream::eprintln!("{line}");
+}

@@ -1,0 +1,40 @@
+//! The daemon's own pages, under `/_rehearse/` of the endpoint.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gyron_core::failure::{Failure, OrFail, Result};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+
+/// What a page says. Behind a transparent proxy every connect succeeds, so only content counts.
+///
+/// # Errors
+/// Where nobody answers, or with something else than JSON.
+pub async fn get(cloud: &Cloud, page: &str) -> Result<Value> {
+    let url = format!("{}/_rehearse/{page}", cloud.endpoint_url());
+    let silent = || Failure::refused(format!("{url} does not answer")).hint("gyron-rehearse up mends a cloud");
+    let asked = async {
+        let uri: http::Uri = url.parse().or_fail(|| Failure::defect("can't read our own URL"))?;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let answer = client.get(uri).await.or_fail(silent)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), 16 << 20).collect().await.or_fail(silent)?.to_bytes();
+        if !status.is_success() {
+            return Err(Failure::refused(format!("{url} answers {status}")).hint("gyron-rehearse up mends a cloud"));
+        }
+        serde_json::from_slice(&body).or_fail(|| Failure::refused(format!("{url} is no gyron-rehearse")))
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked).await.map_err(|_| silent())?
+}
+
+/// Whether the daemon of this very cloud answers.
+pub async fn is_healthy(cloud: &Cloud) -> bool {
+    get(cloud, "health")
+        .await
+        .is_ok_and(|health| health["cloud"] == cloud.name.as_str() && health["endpoint"] == cloud.endpoint_url())
+}
