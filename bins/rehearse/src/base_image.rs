@@ -119,15 +119,12 @@ async fn stands(podman: &Podman, base: &str, key: &str) -> Result<bool> {
 /// Makes an image the current one of its base, and lets the earlier ones go.
 async fn make_current(podman: &Podman, base: &str, image: &str) -> Result<()> {
     podman.command().args(["tag", image, &reference(base)]).run().await?;
-    let filter = format!("reference=localhost/gyron/base/{base}");
-    let all = podman
-        .command()
-        .args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter])
-        .run()
-        .await?;
-    for old in all.lines().filter(|name| *name != image && *name != reference(base)) {
+    for old in podman.names(&format!("localhost/gyron/base/{base}:")).await? {
+        if old == image || old == reference(base) {
+            continue;
+        }
         // A cloud that is up may still stand on it: then only the name goes.
-        podman.command().args(["untag", old, old]).ending().await?;
+        podman.command().args(["untag", &old, &old]).ending().await?;
     }
     podman.command().args(["image", "prune", "-f"]).ending().await?;
     Ok(())

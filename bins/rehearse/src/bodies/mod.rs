@@ -235,15 +235,8 @@ impl Bodies {
         for body in bodies {
             link::remove(&self.cloud, &body.instance_id).await?;
         }
-        let filter = format!("reference={}*", self.image("ami-"));
-        let images = self
-            .podman
-            .command()
-            .args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &filter])
-            .run()
-            .await?;
-        for image in images.lines() {
-            self.podman.command().args(["untag", image, image]).run().await?;
+        for image in self.podman.names(&self.image("ami-")).await? {
+            self.podman.command().args(["untag", &image, &image]).run().await?;
         }
         self.podman.command().args(["image", "prune", "-f"]).run().await.map(drop)
     }

@@ -53,6 +53,16 @@ impl Podman {
             .args([self.running.join("tmp")])
     }
 
+    /// The names of images that begin so.
+    ///
+    /// # Errors
+    /// Where podman can't be asked.
+    pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        // podman's own filter by reference prints the other names of an image that matches, too.
+        let all = self.command().args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}"]).run().await?;
+        Ok(all.lines().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+    }
+
     /// The folder whose time changes whenever a container ends.
     #[must_use]
     pub fn endings(&self) -> PathBuf {
