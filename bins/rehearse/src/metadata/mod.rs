@@ -3,9 +3,10 @@
 mod token;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SERVER, USER_AGENT};
@@ -36,19 +37,39 @@ const DOOR: &str = "/_agent/";
 /// An agent's message is at most so long: two streams of 32 KiB as base64, and all ids it has in hand.
 const MESSAGE: usize = 1 << 20;
 
+/// cloud-init reads all it wants within so many seconds of its first question.
+const CRAWL: i64 = 30;
+
 /// What the service answers from.
 pub struct State {
     cloud: Cloud,
     world: watch::Receiver<Arc<World>>,
     ssm: Arc<Service>,
     seal: token::Seal,
+    /// When cloud-init first asked without a token, by instance.
+    crawls: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 impl State {
     /// The metadata of the instances of a world that changes.
     #[must_use]
     pub fn new(cloud: Cloud, world: watch::Receiver<Arc<World>>, ssm: Arc<Service>) -> Arc<Self> {
-        Arc::new(State { cloud, world, ssm, seal: token::Seal::new() })
+        Arc::new(State { cloud, world, ssm, seal: token::Seal::new(), crawls: Mutex::default() })
+    }
+
+    /// Whether this is cloud-init at boot, which may go without a token even where tokens are required.
+    ///
+    /// It knows that it is on EC2 by DMI, doesn't read that in a container, and so never gets a token: the cloud-init
+    /// of a virtual machine would have one. Its first questions bear its name, those of the crawl that follows only
+    /// that of Python's library (seen with 22.4.2): so that name is good for a moment, and for nobody later.
+    fn is_cloud_init(&self, instance: &str, agent: &str, now: Timestamp) -> bool {
+        let mut crawls = self.crawls.lock().unwrap_or_else(PoisonError::into_inner);
+        crawls.retain(|_, began| now.as_second() - began.as_second() < CRAWL);
+        if agent.starts_with("Cloud-Init/") {
+            crawls.entry(instance.to_owned()).or_insert(now);
+            return true;
+        }
+        agent.starts_with("python-requests/") && crawls.contains_key(instance)
     }
 }
 
@@ -139,11 +160,9 @@ fn metadata(
     }
     let allowed = match header(TOKEN) {
         Some(token) => state.seal.accepts(token, &instance.id, now),
-        // cloud-init knows that it is on EC2 by DMI, which it doesn't read in a container, and so never gets a token.
-        // It alone may go without one: a virtual machine's cloud-init would have it.
         None => {
-            let cloud_init = header(USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with("Cloud-Init/"));
-            !instance.metadata_tokens_required || cloud_init
+            let agent = header(USER_AGENT.as_str()).unwrap_or_default();
+            !instance.metadata_tokens_required || state.is_cloud_init(&instance.id, agent, now)
         }
     };
     if !allowed {
@@ -290,6 +309,19 @@ mod service_tests {
         }
         let (_, headers) = ask(&required, Method::PUT, TOKEN_PATH, &[(TTL, "60")]);
         assert_eq!(headers[TTL], "60");
+    }
+
+    #[test]
+    fn without_a_token_only_cloud_init_gets_through_and_only_at_boot() {
+        let state = state(tests::instance());
+        let at = |second: i64| Timestamp::from_second(1_767_000_000 + second).unwrap();
+        let library = "python-requests/2.28.1";
+        assert!(!state.is_cloud_init("i-1", library, at(0)));
+        assert!(state.is_cloud_init("i-1", "Cloud-Init/22.4.2", at(1)));
+        assert!(state.is_cloud_init("i-1", library, at(30)));
+        assert!(!state.is_cloud_init("i-1", "curl/7.88.1", at(2)));
+        assert!(!state.is_cloud_init("i-2", library, at(2)), "another instance");
+        assert!(!state.is_cloud_init("i-1", library, at(31)), "later");
     }
 
     #[test]

@@ -295,6 +295,8 @@ class Agent:
         }
 
     def serve(self):
+        # What an agent that was stopped left behind, perhaps on the machine that this one's image was made of.
+        shutil.rmtree(STATE, ignore_errors=True)
         said = None
         while True:
             try:
