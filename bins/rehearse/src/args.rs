@@ -1,6 +1,7 @@
 //! What the user typed, as plain data.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -41,6 +42,12 @@ pub enum Command {
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
         command: Vec<OsString>,
+    },
+    /// Make what the owner of an AWS account has before gyron comes: the bucket and instance profiles that gyron.toml names
+    Prepare {
+        /// The app's folder
+        #[arg(short = 'C', long = "directory", value_name = "FOLDER", default_value = ".")]
+        folder: PathBuf,
     },
     /// Take all of it away: processes, containers, images, network
     Down,

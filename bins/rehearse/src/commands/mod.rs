@@ -6,6 +6,7 @@ mod down;
 mod endpoint;
 mod env;
 mod exec;
+mod prepare;
 mod status;
 mod up;
 
@@ -33,6 +34,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Calls => calls::run(&name),
         // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
         Command::Exec { command } => exec::run(&standing(&name)?, &command),
+        Command::Prepare { folder } => block_on(prepare::run(&standing(&name)?, &folder)),
         Command::Down => block_on(down::run(&name)),
         Command::Serve => {
             let cloud = standing(&name)?;

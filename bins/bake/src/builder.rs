@@ -1,0 +1,180 @@
+//! What happens on the builder: Ansible brings the release in, then everything but the result is taken away.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gyron_core::aws::Aws;
+use gyron_core::failure::{Failure, OrFail as _, Result};
+use gyron_core::ids::{Digest, InstanceId};
+use gyron_core::run_command::{self, Script};
+use gyron_core::step::Context;
+use serde::{Deserialize, Serialize};
+
+/// Something the builder fetches by a presigned URL and checks by its digest.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fetched {
+    pub(crate) what: String,
+    pub(crate) url: String,
+    pub(crate) sha256: Digest,
+}
+
+/// The release, as the builder needs to know it.
+#[derive(Debug, Serialize)]
+pub(crate) struct FetchedRelease {
+    pub(crate) what: String,
+    pub(crate) url: String,
+    pub(crate) sha256: Digest,
+    pub(crate) file: String,
+    pub(crate) archive: bool,
+}
+
+/// All that the builder is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Order {
+    pub(crate) python: [u8; 2],
+    pub(crate) toolkit: Fetched,
+    pub(crate) playbook: Fetched,
+    pub(crate) release: FetchedRelease,
+    pub(crate) file: String,
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Where the log is put.
+    pub(crate) log: String,
+    pub(crate) callback: &'static str,
+}
+
+/// Writes each failed task as a line of JSON.
+pub(crate) const CALLBACK: &str = include_str!("builder/gyron_failure.py");
+
+const BUILDER: &str = include_str!("builder/builder.py");
+const CLEAN: &str = include_str!("builder/clean.sh");
+
+/// What the builder says at the end.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Trouble { trouble: String },
+    Played { exit: i32, failures: Vec<Task>, last: Vec<String> },
+}
+
+/// A task that failed.
+#[derive(Clone, Debug, Deserialize)]
+struct Task {
+    kind: String,
+    task: String,
+    path: String,
+    line: Option<u32>,
+    msg: String,
+    stdout: String,
+    stderr: String,
+    item: Option<serde_json::Value>,
+}
+
+/// Runs the playbook on the builder.
+pub(crate) async fn play(
+    context: &Context,
+    aws: &Aws,
+    builder: &InstanceId,
+    order: &Order,
+    deadline: Duration,
+) -> Result<()> {
+    let order = serde_json::to_string(order).or_fail(|| Failure::defect("an order can't be written as JSON"))?;
+    // The agent may be online while cloud-init still runs; what that says of itself is no reason to fail a bake.
+    // The program stands in a file, since standard input carries the order.
+    let text = format!(
+        "cloud-init status --wait >/dev/null 2>&1 || true\n\
+         program=$(mktemp)\n\
+         cat > \"$program\" <<'GYRON_PROGRAM'\n{BUILDER}GYRON_PROGRAM\n\
+         python3 -B \"$program\" <<'GYRON_ORDER'\n{order}\nGYRON_ORDER\n\
+         status=$?\nrm -f \"$program\"\nexit $status\n"
+    );
+    let script = Script { what: format!("playbook on {builder}"), text, deadline };
+    let reply = run_command::run(aws, &context.console, &context.stop, builder, &script).await?;
+    let said = reply.stdout.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    match said {
+        Some(Said::Trouble { trouble }) => Err(Failure::aws(trouble)),
+        Some(Said::Played { exit: 0, .. }) => Ok(()),
+        Some(Said::Played { exit, failures, last }) => Err(failed_play(exit, &failures, &last)),
+        None => Err(Failure::program(format!("the builder's program ended with {} and no result", reply.status))
+            .detail(indent(&reply.stderr))),
+    }
+}
+
+/// Takes identity, caches and logs away; what the agent itself holds goes when the builder stops.
+pub(crate) async fn clean(context: &Context, aws: &Aws, builder: &InstanceId) -> Result<()> {
+    let script =
+        Script { what: format!("clean-up on {builder}"), text: CLEAN.to_owned(), deadline: Duration::from_secs(300) };
+    let reply = run_command::run(aws, &context.console, &context.stop, builder, &script).await?;
+    match reply.status {
+        0 => Ok(()),
+        status => {
+            Err(Failure::program(format!("the clean-up of the builder failed ({status})"))
+                .detail(indent(&reply.stderr)))
+        }
+    }
+}
+
+fn failed_play(exit: i32, failures: &[Task], last: &[String]) -> Failure {
+    let Some(task) = failures.iter().rev().find(|task| task.kind != "item").or(failures.last()) else {
+        // Ansible says what it can't read or find in its log alone (exit 1 and 4).
+        return Failure::program(format!("ansible-playbook failed ({exit})")).detail(indent(&last.join("\n")));
+    };
+    let mut detail = String::new();
+    if !task.path.is_empty() {
+        let line = task.line.map(|line| format!(":{line}")).unwrap_or_default();
+        detail.push_str(&format!("  --> {}{line}\n", task.path));
+    }
+    detail.push_str(&indent(&task.msg));
+    // "One or more items failed" says nothing; the item's own line before it says why.
+    for item in failures.iter().filter(|item| item.kind == "item") {
+        let name = item.item.as_ref().map(ToString::to_string).unwrap_or_default();
+        detail.push_str(&indent(&format!("item {name}: {}", item.msg)));
+    }
+    for said in [&task.stdout, &task.stderr] {
+        if !said.trim().is_empty() && !task.msg.contains(said.trim()) {
+            detail.push_str(&indent(said));
+        }
+    }
+    Failure::program(format!("the play failed at the task `{}`", task.task)).detail(detail)
+}
+
+fn indent(text: &str) -> String {
+    text.trim_end().lines().map(|line| format!("  | {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Task, failed_play};
+
+    fn task(kind: &str, msg: &str) -> Task {
+        Task {
+            kind: kind.to_owned(),
+            task: "middleware : Install nginx".to_owned(),
+            path: "roles/middleware/tasks/main.yml".to_owned(),
+            line: Some(4),
+            msg: msg.to_owned(),
+            stdout: String::new(),
+            stderr: String::new(),
+            item: Some("nginx".into()),
+        }
+    }
+
+    #[test]
+    fn a_failed_task_is_shown_with_its_place_and_its_message() {
+        let failures = [task("item", "no package nginxx"), task("failed", "One or more items failed")];
+        insta::assert_snapshot!(failed_play(2, &failures, &[]).report(), @r#"
+        error: the play failed at the task `middleware : Install nginx`
+          --> roles/middleware/tasks/main.yml:4
+          | One or more items failed
+          | item "nginx": no package nginxx
+        "#);
+    }
+
+    #[test]
+    fn what_ansible_says_in_its_log_alone_is_shown_from_there() {
+        let last = ["[ERROR]: couldn't resolve module/action 'apk'".to_owned()];
+        insta::assert_snapshot!(failed_play(4, &[], &last).report(), @"
+        error: ansible-playbook failed (4)
+          | [ERROR]: couldn't resolve module/action 'apk'
+        ");
+    }
+}

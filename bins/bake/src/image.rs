@@ -1,0 +1,86 @@
+//! The image that a bake makes.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{ImageState, InstanceStateName, ResourceType};
+use gyron_core::aws::{Aws, OrAws as _, code};
+use gyron_core::failure::{Failure, Result};
+use gyron_core::ids::{ImageId, InstanceId};
+use gyron_core::instance::{self, tag_specification};
+use gyron_core::names::Tags;
+use gyron_core::step::Context;
+use gyron_core::wait::{Look, Wait, poll_until};
+
+/// Stops the builder: that is what flushes its disk.
+pub(crate) async fn stop_builder(context: &Context, aws: &Aws, builder: &InstanceId, deadline: Duration) -> Result<()> {
+    aws.ec2.stop_instances().instance_ids(builder.as_str()).send().await.or_aws("StopInstances")?;
+    instance::wait_for(aws, &context.console, &context.stop, builder, &InstanceStateName::Stopped, deadline).await
+}
+
+/// Asks for an image of the stopped builder, tagged from the beginning with its snapshots.
+pub(crate) async fn create(aws: &Aws, builder: &InstanceId, name: &str, tags: &Tags) -> Result<ImageId> {
+    let mut create = aws.ec2.create_image().instance_id(builder.as_str()).name(name);
+    for kind in [ResourceType::Image, ResourceType::Snapshot] {
+        create = create.tag_specifications(tag_specification(kind, tags, name));
+    }
+    let created = create.send().await.or_aws("CreateImage")?;
+    let id = created.image_id().ok_or_else(|| Failure::aws("CreateImage answered without an image"))?;
+    Ok(ImageId::new(id))
+}
+
+/// Waits until the image can be launched.
+pub(crate) async fn wait_available(context: &Context, aws: &Aws, image: &ImageId, deadline: Duration) -> Result<()> {
+    let wait = Wait::new(format!("image {image}"), deadline);
+    poll_until(&context.console, &context.stop, &wait, async || {
+        let described = match aws.ec2.describe_images().image_ids(image.as_str()).send().await {
+            // An image is not to be seen at once everywhere: the SDK's own waiter takes this for the end.
+            Err(error) if code(&error) == Some("InvalidAMIID.NotFound") => {
+                return Ok(Look::Pending("not to be seen yet".to_owned()));
+            }
+            other => other.or_aws("DescribeImages")?,
+        };
+        let Some(found) = described.images().first() else {
+            return Ok(Look::Pending("not to be seen yet".to_owned()));
+        };
+        match found.state() {
+            Some(ImageState::Available) => Ok(Look::Done(())),
+            Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid | ImageState::Deregistered)) => {
+                let reason = found.state_reason().and_then(|reason| reason.message()).unwrap_or("AWS gave no reason");
+                Err(Failure::aws(format!("image {image} is {}: {reason}", state.as_str())))
+            }
+            state => Ok(Look::Pending(state.map_or("pending", ImageState::as_str).to_owned())),
+        }
+    })
+    .await
+}
+
+/// Takes an image and its snapshots away: a bake that failed leaves none.
+pub(crate) async fn remove(aws: &Aws, image: &ImageId) -> Result<()> {
+    let remains = |failure: Failure| {
+        failure
+            .already(format!("{image} and its snapshots may still be there and cost money"))
+            .hint(format!("aws ec2 deregister-image --image-id {image} --delete-associated-snapshots"))
+    };
+    match aws.ec2.deregister_image().image_id(image.as_str()).delete_associated_snapshots(true).send().await {
+        Err(error) if matches!(code(&error), Some("InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable")) => Ok(()),
+        other => other.map(|_| ()).or_aws("DeregisterImage").map_err(remains),
+    }
+}
+
+/// Terminates the builder, by whatever way the bake ended.
+pub(crate) async fn terminate_builder(
+    context: &Context,
+    aws: &Aws,
+    run: &str,
+    builder: Option<&InstanceId>,
+) -> Result<()> {
+    let mut left: Vec<InstanceId> = builder.cloned().into_iter().collect();
+    if left.is_empty() {
+        // The call that started it may have failed on its way back: the tag finds what this run has made.
+        left = instance::of_run(aws, run).await?;
+    }
+    for id in &left {
+        instance::terminate(aws, &context.console, id).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The rehearsal cloud that `scripts/test` brings up for the tests.

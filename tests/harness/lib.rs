@@ -1,0 +1,190 @@
+//! Runs gyron's programs as a user would, and shows the whole of what came of it: exit code, stdout, stderr.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use regex::Regex;
+use tempfile::TempDir;
+
+pub mod cloud;
+
+/// The folder of the built programs: beside the folder in which cargo puts tests.
+///
+/// # Panics
+/// Where they have not been built: `scripts/test` builds them first.
+#[must_use]
+pub fn programs() -> PathBuf {
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let folder = own.parent().and_then(Path::parent).expect("tests stand in target/debug/deps").to_owned();
+    assert!(folder.join("gyron-rehearse").is_file(), "gyron's programs are not built: run scripts/test");
+    folder
+}
+
+/// An app's repo in a temporary folder.
+#[derive(Debug)]
+pub struct App {
+    folder: TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+impl App {
+    /// An empty folder that is no repo.
+    #[must_use]
+    pub fn empty() -> Self {
+        let folder = tempfile::Builder::new().prefix("gyron-app-").tempdir().expect("a temporary folder");
+        App { folder, variables: BTreeMap::new() }
+    }
+
+    /// A small app, committed: a file, a playbook, a spec and a gyron.toml, all of which tests may change.
+    #[must_use]
+    pub fn small() -> Self {
+        let app = Self::empty();
+        app.write("gyron.toml", SMALL);
+        app.write("app/index.html", "hello\n");
+        app.write("ansible/site.yml", "- hosts: all\n  gather_facts: false\n  tasks: []\n");
+        app.write("spec/app_spec.rb", "require 'serverspec'\nset :backend, :exec\n");
+        app.commit();
+        app
+    }
+
+    /// A copy of one of the example apps in `tests/apps`, committed.
+    #[must_use]
+    pub fn example(name: &str) -> Self {
+        let app = Self::empty();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(name);
+        let copied = Command::new("cp").arg("-a").arg(source.join(".")).arg(app.path()).status();
+        assert!(copied.expect("cp runs").success());
+        app.commit();
+        app
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Sets a variable for every command.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder");
+        fs::write(path, content).expect("a file");
+    }
+
+    /// Reads a file.
+    #[must_use]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Puts one text for another in a file, where it must stand.
+    pub fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{name} has no {from:?}");
+        self.write(name, &text.replace(from, to));
+    }
+
+    /// Commits all that stands.
+    pub fn commit(&self) {
+        self.git(&["init", "--quiet"]);
+        self.write(".git/info/exclude", "/.gyron/\n");
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", "as it stands"]);
+    }
+
+    fn git(&self, args: &[&str]) {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+        let done = Command::new("git").current_dir(self.path()).args(identity).args(args).output();
+        let done = done.expect("git runs");
+        assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// One of gyron's programs in this app, away from any cloud.
+    #[must_use]
+    pub fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(programs().join(program));
+        command.args(args).current_dir(self.path());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // No instance's role may serve as credentials by chance, and no wait for a metadata service.
+        command.env("HOME", self.path()).env("AWS_EC2_METADATA_DISABLED", "true").env("CI", "true");
+        command.envs(&self.variables);
+        command
+    }
+
+    /// Runs it and shows all of it.
+    #[must_use]
+    pub fn run(&self, program: &str, args: &[&str]) -> String {
+        self.show(&self.command(program, args).output().expect("the program runs"))
+    }
+
+    /// The whole of what came of a command, with what differs from run to run named instead.
+    #[must_use]
+    pub fn show(&self, output: &Output) -> String {
+        let code = output.status.code().map_or_else(|| output.status.to_string(), |code| code.to_string());
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let text = format!("exit {code}\n--- stdout\n{stdout}--- stderr\n{stderr}");
+        plain(&text.replace(&self.path().display().to_string(), "APP"))
+    }
+}
+
+/// Names what differs from run to run: versions, digests, ids, times, addresses.
+///
+/// # Panics
+/// Where one of the patterns is none.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let patterns = [
+        (r"\d{8}\.\d{6}-[0-9a-f]{12}(-dirty-[0-9a-f]{8})?", "VERSION"),
+        (r"\b[0-9a-f]{64}\b", "SHA256"),
+        (r"\bsha256 [0-9a-f]{12}\b", "sha256 DIGEST"),
+        (r"the record [0-9a-f]{12}\b", "the record DIGEST"),
+        (r"\b(ami|i|subnet|sg|vpc|snap)-[0-9a-f]{8,17}\b", "$1-ID"),
+        (r"\(\d+(\.\d+)?(ms|s|m)( \d+s)?\)", "(TIME)"),
+        (r"request [0-9A-Za-z-]{20,}", "request ID"),
+        (r"198\.18\.\d+\.\d+", "198.18.N.N"),
+        (r"172\.31\.\d+\.\d+", "172.31.N.N"),
+    ];
+    patterns.iter().fold(text.to_owned(), |text, (pattern, name)| {
+        Regex::new(pattern).expect("a pattern").replace_all(&text, *name).into_owned()
+    })
+}
+
+const SMALL: &str = r#"app    = "small"
+region = "us-east-1"
+bucket = "small-releases"
+
+[package]
+include = ["app/**"]
+
+[bake]
+base             = { ssm = "/aws/service/debian/release/12/latest/amd64" }
+instance-types   = ["t3.small"]
+instance-profile = "gyron-builder"
+playbook         = "ansible/site.yml"
+
+[spec]
+path = "spec"
+
+[launch]
+instance-type    = "t3.small"
+instance-profile = "gyron-app"
+capacity         = { min = 1, max = 2 }
+
+[[smoke.check]]
+get = "/health"
+
+[env.production]
+protected = true
+"#;
