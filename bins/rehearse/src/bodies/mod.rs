@@ -5,6 +5,7 @@
 pub mod link;
 mod plan;
 pub mod podman;
+mod standing;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

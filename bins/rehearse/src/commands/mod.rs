@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Serve => {
             let cloud = standing(&name)?;
             daemon::detach();
-            Err(Failure::defect(format!("the daemon of cloud {} is not built in yet", cloud.name)))
+            block_on(crate::serve::run(cloud))
         }
     }
 }

@@ -1,0 +1,342 @@
+//! Images: made by committing a body, pending until that is done, gone with their snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Gateway;
+use super::instances::{passes, response};
+use super::params::Params;
+use super::refusal::Refusal;
+use crate::moto::client::Service;
+use crate::moto::xml::Node;
+use crate::moto::{DEBIAN_IMAGE, DEBIAN_SSM_IMAGE, ROOT_DEVICE, ROOT_SIZE};
+use crate::world::InstanceState;
+
+/// The images that have bodies, and what is happening to them.
+#[derive(Debug, Default)]
+pub struct Images {
+    /// With a body that instances can boot from.
+    pub ready: BTreeSet<String>,
+    /// Being committed or copied.
+    pub pending: BTreeSet<String>,
+    /// With the reason why no body came of them.
+    pub failed: BTreeMap<String, String>,
+    /// Instances whose bodies must stand still until their commit is done, each with the state it had.
+    pub held: BTreeMap<String, InstanceState>,
+    /// Deregistered, but an instance may still run from them.
+    pub doomed: BTreeSet<String>,
+}
+
+impl Images {
+    /// As DescribeImages prints it.
+    #[must_use]
+    pub fn state_of(&self, id: &str) -> &'static str {
+        if self.pending.contains(id) {
+            "pending"
+        } else if self.ready.contains(id) {
+            "available"
+        } else {
+            "failed"
+        }
+    }
+}
+
+impl Gateway {
+    /// Refuses an image from which nothing can boot.
+    pub(super) async fn has_body(&self, image: &str) -> Result<(), Refusal> {
+        let state = self.state(|state| state.images.state_of(image));
+        if state == "available" {
+            return Ok(());
+        }
+        // Moto knows whether there is such an image at all.
+        let answer = self.moto.query(Service::Ec2, Params::action("DescribeImages").and("ImageId.1", image)).await?;
+        if answer.list(&["imagesSet"]).count() == 0 {
+            return Err(Refusal::client("InvalidAMIID.NotFound", format!("The image id '[{image}]' does not exist")));
+        }
+        Err(Refusal::client("InvalidAMIID.Unavailable", format!("The image ID '{image}' is not available: it is {state}")))
+    }
+
+    /// CreateImage: moto makes the entry, the body's commit makes the image.
+    pub(super) async fn create_image(self: &Arc<Self>, mut params: Params) -> Result<Node, Refusal> {
+        let instance = params.get("InstanceId").unwrap_or_default().to_owned();
+        let name = params.get("Name").unwrap_or_default().to_owned();
+        well_named(&name)?;
+        self.moto.query(Service::Ec2, Params::action("DescribeInstances").and("InstanceId.1", &instance)).await?;
+        let shown = self.shown(&instance);
+        if !matches!(shown, InstanceState::Running | InstanceState::Stopped) {
+            return Err(Refusal::client(
+                "IncorrectState",
+                format!("Instance '{instance}' is not in state 'running' or 'stopped': it is {}", shown.name()),
+            ));
+        }
+        self.name_is_free(&name).await?;
+        let no_reboot = params.is_true("NoReboot");
+        let specifications = params.structures("TagSpecification");
+        let (of_snapshots, kept): (Vec<Params>, Vec<Params>) =
+            specifications.into_iter().partition(|spec| spec.get("ResourceType") == Some("snapshot"));
+        params.put_structures("TagSpecification", &kept);
+        let answer = self.moto.query(Service::Ec2, params).await?;
+        let image = answer.get(&["imageId"]).to_owned();
+        self.state(|state| {
+            state.images.pending.insert(image.clone());
+            state.images.held.insert(instance.clone(), shown);
+        });
+        self.tag_snapshots(&image, &of_snapshots).await?;
+        let gateway = Arc::clone(self);
+        tokio::spawn(async move {
+            let committed = if no_reboot {
+                gateway.bodies.commit(&instance, &image).await
+            } else {
+                gateway.bodies.commit_with_reboot(&instance, &image).await
+            };
+            let result = committed.map_err(|failure| failure.report());
+            gateway.state(|state| state.images.held.remove(&instance));
+            gateway.image_done(&image, result);
+        });
+        Ok(answer)
+    }
+
+    /// CopyImage within the region: the copy has the same body.
+    pub(super) async fn copy_image(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
+        let source = params.get("SourceImageId").unwrap_or_default().to_owned();
+        let name = params.get("Name").unwrap_or_default().to_owned();
+        let from = params.get("SourceRegion").unwrap_or_default();
+        if from != self.cloud.region {
+            return Err(Refusal::unsupported(format!(
+                "the rehearsal has bodies only in {}: nothing can be copied from {from}",
+                self.cloud.region
+            )));
+        }
+        well_named(&name)?;
+        self.has_body(&source).await?;
+        self.name_is_free(&name).await?;
+        let specifications = params.structures("TagSpecification");
+        let answer = self.moto.query(Service::Ec2, params).await?;
+        let image = answer.get(&["imageId"]).to_owned();
+        self.state(|state| state.images.pending.insert(image.clone()));
+        let (of_snapshots, of_image): (Vec<Params>, Vec<Params>) =
+            specifications.into_iter().partition(|spec| spec.get("ResourceType") == Some("snapshot"));
+        for spec in &of_image {
+            self.tag(std::slice::from_ref(&image), spec).await?;
+        }
+        self.tag_snapshots(&image, &of_snapshots).await?;
+        let gateway = Arc::clone(self);
+        tokio::spawn(async move {
+            let result = gateway.bodies.copy(&source, &image).await.map_err(|failure| failure.report());
+            gateway.image_done(&image, result);
+        });
+        Ok(answer)
+    }
+
+    fn image_done(&self, image: &str, result: Result<(), String>) {
+        self.state(|state| {
+            state.images.pending.remove(image);
+            match result {
+                Ok(()) => {
+                    state.images.ready.insert(image.to_owned());
+                }
+                Err(report) => {
+                    crate::serve::say(format_args!("{image} failed: {report}"));
+                    state.images.failed.insert(image.to_owned(), report);
+                }
+            }
+        });
+        self.changed();
+    }
+
+    async fn name_is_free(&self, name: &str) -> Result<(), Refusal> {
+        let ask = Params::action("DescribeImages").and("Owner.1", "self");
+        let answer = self.moto.query(Service::Ec2, ask).await?;
+        let same = answer.list(&["imagesSet"]).find(|item| item.get(&["name"]) == name);
+        same.map_or(Ok(()), |item| {
+            let id = item.get(&["imageId"]);
+            Err(Refusal::client(
+                "InvalidAMIName.Duplicate",
+                format!("AMI name {name} is already in use by AMI {id}"),
+            ))
+        })
+    }
+
+    async fn snapshots_of(&self, image: &str) -> Result<Vec<String>, Refusal> {
+        let answer = self.moto.query(Service::Ec2, Params::action("DescribeImages").and("ImageId.1", image)).await?;
+        Ok(answer
+            .list(&["imagesSet", "item", "blockDeviceMapping"])
+            .map(|device| device.get(&["ebs", "snapshotId"]).to_owned())
+            .filter(|id| !id.is_empty())
+            .collect())
+    }
+
+    async fn tag_snapshots(&self, image: &str, specifications: &[Params]) -> Result<(), Refusal> {
+        if specifications.is_empty() {
+            return Ok(());
+        }
+        let snapshots = self.snapshots_of(image).await?;
+        for spec in specifications {
+            self.tag(&snapshots, spec).await?;
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, resources: &[String], specification: &Params) -> Result<(), Refusal> {
+        let mut ask = Params::action("CreateTags").each("ResourceId", resources);
+        ask.put_structures("Tag", &specification.structures("Tag"));
+        self.moto.query(Service::Ec2, ask).await.map(|_| ())
+    }
+
+    /// DeregisterImage: moto leaves the snapshots even where they should go too.
+    pub(super) async fn deregister_image(&self, mut params: Params) -> Result<Node, Refusal> {
+        let image = params.get("ImageId").unwrap_or_default().to_owned();
+        if image == DEBIAN_IMAGE {
+            return Err(Refusal::client("AuthFailure", format!("Not authorized for image:{image}")));
+        }
+        if image == DEBIAN_SSM_IMAGE {
+            return Err(Refusal::unsupported("the rehearsal's base images stay: nothing else can be booted from"));
+        }
+        let with_snapshots = params.is_true("DeleteAssociatedSnapshots");
+        params.remove("DeleteAssociatedSnapshots");
+        let snapshots = if with_snapshots { self.snapshots_of(&image).await? } else { Vec::new() };
+        self.moto.query(Service::Ec2, params).await?;
+        self.state(|state| {
+            state.images.ready.remove(&image);
+            state.images.failed.remove(&image);
+            state.images.doomed.insert(image);
+        });
+        let mut results = Vec::new();
+        for snapshot in snapshots {
+            let ask = Params::action("DeleteSnapshot").and("SnapshotId", &snapshot);
+            let code = match self.moto.query(Service::Ec2, ask).await {
+                Ok(_) => "success",
+                Err(_) => "internal-error",
+            };
+            results.push(Node::new("item", vec![Node::leaf("snapshotId", snapshot), Node::leaf("returnCode", code)]));
+        }
+        let mut members = vec![Node::leaf("return", "true")];
+        if with_snapshots {
+            members.push(Node::new("deleteSnapshotResultSet", results));
+        }
+        self.changed();
+        Ok(response("DeregisterImage", members))
+    }
+
+    /// DescribeImages: `pending` until there is a body, and the root volume that bodies have.
+    pub(super) async fn describe_images(&self, mut params: Params) -> Result<Node, Refusal> {
+        let by_state = params.take_filter("state");
+        let mut by_alias = params.take_filter("owner-alias");
+        let owners = params.list("Owner");
+        if owners.iter().any(|owner| owner == "amazon") {
+            // Moto gives every image that it starts with to Amazon. These are Debian's and the account's own.
+            params.remove("Owner");
+            let others: Vec<String> = owners.into_iter().filter(|owner| owner != "amazon").collect();
+            let nobody = vec!["amazon".to_owned()];
+            if others.is_empty() {
+                by_alias.push(super::params::Filter { name: "owner-alias".to_owned(), values: nobody });
+            }
+            params = params.each("Owner", others);
+        }
+        let mut answer = self.moto.query(Service::Ec2, params).await?;
+        self.state(|state| {
+            let Some(images) = answer.child_mut("imagesSet") else { return };
+            for item in &mut images.children {
+                show(item, &state.images);
+            }
+            images.children.retain(|item| passes(&by_state, item.get(&["imageState"])) && by_alias.is_empty());
+        });
+        Ok(answer)
+    }
+
+    /// Takes the bodies of deregistered images away once nothing runs from them.
+    pub(super) async fn remove_doomed_images(&self) {
+        let free: Vec<String> = self.state(|state| {
+            let used = |image: &&String| {
+                state.raw.instances.iter().any(|instance| {
+                    &&instance.image_id == image
+                        && state.overlay.shown(&instance.id, instance.state) != InstanceState::Terminated
+                })
+            };
+            let pending = &state.images.pending;
+            state.images.doomed.iter().filter(|image| !pending.contains(*image) && !used(image)).cloned().collect()
+        });
+        for image in free {
+            match self.bodies.remove_image(&image).await {
+                Ok(()) => {
+                    self.state(|state| state.images.doomed.remove(&image));
+                }
+                // Another image may stand on it; it goes with the last one.
+                Err(failure) => crate::serve::say(format_args!("{image} stays for now: {failure}")),
+            }
+        }
+    }
+}
+
+/// The rules for an image's name:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html>.
+fn well_named(name: &str) -> Result<(), Refusal> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    if (3..=128).contains(&name.chars().count()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(Refusal::client(
+        "InvalidAMIName.Malformed",
+        "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '[', ']', \
+         ' ', '.', '/', '-', ''', '@' and '_'",
+    ))
+}
+
+fn show(item: &mut Node, images: &Images) {
+    let id = item.get(&["imageId"]).to_owned();
+    item.set("imageState", images.state_of(&id));
+    if let Some(why) = images.failed.get(&id) {
+        let why = why.lines().next().unwrap_or_default();
+        item.put(Node::new("stateReason", vec![Node::leaf("code", "Server.InternalError"), Node::leaf("message", why)]));
+    }
+    item.remove("imageOwnerAlias");
+    item.set("rootDeviceName", ROOT_DEVICE);
+    item.set("rootDeviceType", "ebs");
+    item.set("virtualizationType", "hvm");
+    item.set("hypervisor", "xen");
+    item.set("enaSupport", "true");
+    let snapshot = item.get(&["blockDeviceMapping", "item", "ebs", "snapshotId"]).to_owned();
+    item.put(Node::new(
+        "blockDeviceMapping",
+        vec![Node::new(
+            "item",
+            vec![
+                Node::leaf("deviceName", ROOT_DEVICE),
+                Node::new(
+                    "ebs",
+                    vec![
+                        Node::leaf("deleteOnTermination", "true"),
+                        Node::leaf("snapshotId", snapshot),
+                        Node::leaf("volumeSize", ROOT_SIZE),
+                        Node::leaf("volumeType", "gp3"),
+                        Node::leaf("encrypted", "false"),
+                    ],
+                ),
+            ],
+        )],
+    ));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_available_when_it_has_a_body() {
+        let mut images = Images::default();
+        assert_eq!(images.state_of("ami-1"), "failed");
+        images.pending.insert("ami-1".to_owned());
+        assert_eq!(images.state_of("ami-1"), "pending");
+        images.pending.clear();
+        images.ready.insert("ami-1".to_owned());
+        assert_eq!(images.state_of("ami-1"), "available");
+    }
+
+    #[test]
+    fn names_are_as_ec2_wants_them() {
+        for (name, good) in [("gyron-shop-1.2.3", true), ("ab", false), ("a b (c)", true), ("a:b:c", false)] {
+            assert_eq!(well_named(name).is_ok(), good, "{name}");
+        }
+    }
+}
