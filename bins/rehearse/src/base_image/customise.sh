@@ -46,9 +46,10 @@ growpart: { mode: "off" }
 resize_rootfs: false
 END
 
-# A container has no kernel log, console logins, firmware or clock of its own.
-for unit in getty.target console-getty.service systemd-udevd.service systemd-timesyncd.service \
-    systemd-networkd-wait-online.service; do
+# A container has no console logins, devices or clock of its own, and the kernel's file systems are the host's.
+for unit in getty.target console-getty.service systemd-udevd.service systemd-timesyncd.service dev-hugepages.mount \
+    sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+    proc-sys-fs-binfmt_misc.automount; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 # What an app installs later comes whole, manuals and translations too.

@@ -35,9 +35,10 @@ const FOLLOW: Duration = Duration::from_secs(3);
 /// Containers that are made, booted or stopped at the same time.
 const AT_ONCE: usize = 4;
 
-/// What a machine may do that a container by default may not: all within its own namespaces. reboot(2) in a container ends
-/// that container only, and tells a reboot from a power-off.
-const CAPABILITIES: &str = "SYS_BOOT,NET_ADMIN,NET_RAW,AUDIT_WRITE,MKNOD,SYS_PTRACE";
+/// What a machine may do that a container by default may not. SYS_BOOT: reboot(2) in a container ends that container only,
+/// and tells a reboot from a power-off. SYS_ADMIN: without it systemd can't give a unit its DynamicUser, PrivateTmp or
+/// bind mounts, and many packages' units fail. An instance is the person's own app, so this is no wall against malice.
+const CAPABILITIES: &str = "SYS_BOOT,SYS_ADMIN,NET_ADMIN,NET_RAW,AUDIT_WRITE,MKNOD,SYS_PTRACE";
 
 /// The bodies and images of one cloud.
 #[derive(Clone, Debug)]
@@ -289,7 +290,7 @@ impl Bodies {
             .args(["--hostname", &hostname(instance)])
             // The image's own hosts file is in force and is committed with it, as on a machine.
             .args(["--dns", &self.cloud.endpoint_address().to_string(), "--no-hosts"])
-            .args(["--cap-add", CAPABILITIES, "--pids-limit", "-1"])
+            .args(["--cap-add", CAPABILITIES, "--security-opt", "apparmor=unconfined", "--pids-limit", "-1"])
             .args(["--log-opt", &format!("path={}", self.console(&instance.id).display())])
             .args(["--pull", "never", "--env", "SYSTEMD_COLORS=0", &self.image(&instance.image_id), "/sbin/init"])
             .run()

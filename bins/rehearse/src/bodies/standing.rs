@@ -50,11 +50,13 @@ mod tests {
             (Terminated, Some((BodyState::Ended(0), false)), false),
             (Terminated, None, true),
         ] {
-            let observed: Vec<Body> = body
-                .map(|(state, linked)| Body { instance_id: "i-1".to_owned(), state, linked })
-                .into_iter()
-                .collect();
-            assert_eq!(in_line(&[instance("i-1", wanted)], &observed).len(), usize::from(stands), "{wanted:?} {body:?}");
+            let observed: Vec<Body> =
+                body.map(|(state, linked)| Body { instance_id: "i-1".to_owned(), state, linked }).into_iter().collect();
+            assert_eq!(
+                in_line(&[instance("i-1", wanted)], &observed).len(),
+                usize::from(stands),
+                "{wanted:?} {body:?}"
+            );
         }
     }
 }

@@ -33,7 +33,10 @@ struct Process {
 /// Where it ends, or does not answer in time: with the end of its log.
 pub async fn ensure(cloud: &Cloud) -> Result<()> {
     if endpoint::is_healthy(cloud).await {
-        return Ok(());
+        if !is_outdated(&cloud.home) {
+            return Ok(());
+        }
+        say("the daemon is of another build than this program: a new one takes its cloud over");
     }
     // moto and the bodies stay: the next daemon takes them over.
     end_daemon(&cloud.home).await;
@@ -93,10 +96,7 @@ pub fn detach() {
 
 /// Ends the daemon of a home, if it runs, but nothing that it started.
 async fn end_daemon(home: &Path) {
-    if let Ok(text) = std::fs::read(record_path(home))
-        && let Ok(process) = serde_json::from_slice::<Process>(&text)
-        && started(process.pid) == Some(process.started)
-    {
+    if let Some(process) = recorded(home) {
         for (signal, grace) in [(Signal::SIGTERM, 15), (Signal::SIGKILL, 5)] {
             end_processes(&[process.pid], signal, Duration::from_secs(grace)).await;
             if started(process.pid) != Some(process.started) {
@@ -125,6 +125,21 @@ pub async fn end(home: &Path) -> Result<()> {
         return Err(Failure::program(format!("these processes do not end: {left:?}")));
     }
     Ok(())
+}
+
+/// Whether the daemon's program has been replaced since it started, as after an update or a build.
+fn is_outdated(home: &Path) -> bool {
+    recorded(home).is_some_and(|process| {
+        let program = std::fs::read_link(format!("/proc/{}/exe", process.pid)).unwrap_or_default();
+        // proc(5): what was unlinked carries this mark.
+        program.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
+    })
+}
+
+/// The daemon that was started last, if it still runs.
+fn recorded(home: &Path) -> Option<Process> {
+    let process: Process = serde_json::from_slice(&std::fs::read(record_path(home)).ok()?).ok()?;
+    (started(process.pid) == Some(process.started)).then_some(process)
 }
 
 async fn end_processes(pids: &[i32], signal: Signal, grace: Duration) {

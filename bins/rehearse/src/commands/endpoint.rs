@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use super::flag;
 use crate::cloud::Cloud;
 
 /// What a page says. Behind a transparent proxy every connect succeeds, so only content counts.
@@ -17,7 +18,8 @@ use crate::cloud::Cloud;
 /// Where nobody answers, or with something else than JSON.
 pub async fn get(cloud: &Cloud, page: &str) -> Result<Value> {
     let url = format!("{}/_rehearse/{page}", cloud.endpoint_url());
-    let silent = || Failure::refused(format!("{url} does not answer")).hint("gyron-rehearse up mends a cloud");
+    let mend = format!("gyron-rehearse{} up   mends a cloud", flag(&cloud.name));
+    let silent = || Failure::refused(format!("{url} does not answer")).hint(mend.clone());
     let asked = async {
         let uri: http::Uri = url.parse().or_fail(|| Failure::defect("can't read our own URL"))?;
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
@@ -25,7 +27,7 @@ pub async fn get(cloud: &Cloud, page: &str) -> Result<Value> {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), 16 << 20).collect().await.or_fail(silent)?.to_bytes();
         if !status.is_success() {
-            return Err(Failure::refused(format!("{url} answers {status}")).hint("gyron-rehearse up mends a cloud"));
+            return Err(Failure::refused(format!("{url} answers {status}")).hint(mend.clone()));
         }
         serde_json::from_slice(&body).or_fail(|| Failure::refused(format!("{url} is no gyron-rehearse")))
     };

@@ -34,7 +34,8 @@ pub fn exports(cloud: &Cloud, own: &Path, proxied: bool) -> String {
 }
 
 /// What of a person's real account would go before the cloud's keys, or with them. Unset: an empty profile is an error.
-pub const FOREIGN: [&str; 3] = ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"];
+pub const FOREIGN: [&str; 4] =
+    ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"];
 
 /// The same as variables for a child: names with their whole values.
 pub fn for_a_child(cloud: &Cloud) -> Vec<(String, OsString)> {

@@ -11,7 +11,7 @@ use gyron_core::failure::{Failure, OrFail, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::env;
+use super::{env, flag};
 use crate::cloud::Cloud;
 use crate::install;
 
@@ -28,7 +28,7 @@ pub fn run(cloud: &Cloud, command: &[OsString]) -> Result<()> {
     let namespace = Path::new("/run/netns").join(cloud.steps_netns());
     let network = File::open(&namespace).or_fail(|| {
         Failure::refused(format!("the network of cloud {} is not there", cloud.name))
-            .hint("gyron-rehearse up mends a cloud")
+            .hint(format!("gyron-rehearse{} up   mends a cloud", flag(&cloud.name)))
     })?;
     let broken = || Failure::program(format!("can't enter the network of cloud {}", cloud.name));
     setns(network, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).or_fail(broken)?;

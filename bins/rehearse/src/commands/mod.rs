@@ -55,11 +55,13 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 /// The cloud of that name.
 fn standing(name: &str) -> Result<Cloud> {
     Cloud::load(&Cloud::home_of(name)?)?.ok_or_else(|| {
-        Failure::refused(format!("no cloud named {name} is up")).hint(match name {
-            "default" => "gyron-rehearse up".to_owned(),
-            _ => format!("gyron-rehearse up --cloud {name}"),
-        })
+        Failure::refused(format!("no cloud named {name} is up")).hint(format!("gyron-rehearse{} up", flag(name)))
     })
+}
+
+/// How a command line names the cloud.
+fn flag(name: &str) -> String {
+    if name == "default" { String::new() } else { format!(" --cloud {name}") }
 }
 
 /// A line of progress.

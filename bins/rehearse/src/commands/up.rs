@@ -7,7 +7,7 @@ use std::path::Path;
 use gyron_core::failure::{Failure, OrFail, Result};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{daemon, env, exec, say};
+use super::{daemon, env, exec, flag, say};
 use crate::base_image;
 use crate::bodies::Bodies;
 use crate::bodies::podman::Podman;
@@ -125,8 +125,4 @@ async fn lock(at: &Path) -> Result<Flock<File>> {
     });
     let locked = locked.await.map_err(std::io::Error::other).and_then(|lock| lock);
     locked.or_fail(|| Failure::program(format!("can't lock {}", at.display())))
-}
-
-fn flag(name: &str) -> String {
-    if name == "default" { String::new() } else { format!(" --cloud {name}") }
 }

@@ -35,19 +35,13 @@ impl Gateway {
                 None => known.push(registering(id, *port)),
             }
         }
-        let told: Vec<TargetHealth> = if asked.is_empty() {
-            known
-        } else {
-            asked.iter().flat_map(|target| asked_for(target, &known)).collect()
-        };
+        let told: Vec<TargetHealth> =
+            if asked.is_empty() { known } else { asked.iter().flat_map(|target| asked_for(target, &known)).collect() };
         let descriptions = told.iter().map(describe).collect();
         Ok(Node::new(
             "DescribeTargetHealthResponse",
             vec![
-                Node::new(
-                    "DescribeTargetHealthResult",
-                    vec![Node::new("TargetHealthDescriptions", descriptions)],
-                ),
+                Node::new("DescribeTargetHealthResult", vec![Node::new("TargetHealthDescriptions", descriptions)]),
                 Node::new("ResponseMetadata", vec![Node::leaf("RequestId", "request-id")]),
             ],
         )
@@ -95,9 +89,10 @@ pub fn served(action: &str, params: &Params) -> Result<(), Refusal> {
             Some(other) => return no(&format!("{other} listeners")),
         },
         "ModifyTargetGroupAttributes" => {
-            let sticky = params.structures("Attributes").iter().any(|attribute| {
-                attribute.get("Key") == Some("stickiness.enabled") && attribute.is_true("Value")
-            });
+            let sticky = params
+                .structures("Attributes")
+                .iter()
+                .any(|attribute| attribute.get("Key") == Some("stickiness.enabled") && attribute.is_true("Value"));
             if sticky {
                 return no("stickiness");
             }
@@ -129,11 +124,8 @@ fn registering(id: &str, port: u16) -> TargetHealth {
 fn asked_for(target: &Params, known: &[TargetHealth]) -> Vec<TargetHealth> {
     let id = target.get("Id").unwrap_or_default();
     let port: Option<u16> = target.get("Port").and_then(|text| text.parse().ok());
-    let found: Vec<TargetHealth> = known
-        .iter()
-        .filter(|health| health.id == id && port.is_none_or(|port| health.port == port))
-        .cloned()
-        .collect();
+    let found: Vec<TargetHealth> =
+        known.iter().filter(|health| health.id == id && port.is_none_or(|port| health.port == port)).cloned().collect();
     if found.is_empty() { vec![TargetHealth::not_registered(id, port.unwrap_or(80))] } else { found }
 }
 
@@ -241,9 +233,21 @@ mod tests {
             ("CreateTargetGroup", "TargetType=lambda", true),
             ("CreateTargetGroup", "TargetType=instance&Protocol=HTTP&ProtocolVersion=HTTP1", false),
             ("CreateListener", "Protocol=HTTPS", true),
-            ("ModifyTargetGroupAttributes", "Attributes.member.1.Key=stickiness.enabled&Attributes.member.1.Value=true", true),
-            ("ModifyTargetGroupAttributes", "Attributes.member.1.Key=stickiness.enabled&Attributes.member.1.Value=false", false),
-            ("ModifyRule", "Actions.member.1.Type=forward&Actions.member.1.ForwardConfig.TargetGroupStickinessConfig.Enabled=true", true),
+            (
+                "ModifyTargetGroupAttributes",
+                "Attributes.member.1.Key=stickiness.enabled&Attributes.member.1.Value=true",
+                true,
+            ),
+            (
+                "ModifyTargetGroupAttributes",
+                "Attributes.member.1.Key=stickiness.enabled&Attributes.member.1.Value=false",
+                false,
+            ),
+            (
+                "ModifyRule",
+                "Actions.member.1.Type=forward&Actions.member.1.ForwardConfig.TargetGroupStickinessConfig.Enabled=true",
+                true,
+            ),
             ("ModifyRule", "Actions.member.1.Type=authenticate-oidc", true),
             ("ModifyRule", "Actions.member.1.Type=forward", false),
         ] {

@@ -94,8 +94,7 @@ impl Gateway {
         let followed = self.bodies.follow(&wanted).await;
         let standing = self.bodies.in_line(&wanted).await.map_err(|failure| failure.report())?;
         let held = |instance: &&Instance| self.state(|state| state.images.held.contains_key(&instance.id));
-        let settled: Vec<&Instance> =
-            wanted.iter().filter(|i| standing.contains(&i.id)).filter(|i| !held(i)).collect();
+        let settled: Vec<&Instance> = wanted.iter().filter(|i| standing.contains(&i.id)).filter(|i| !held(i)).collect();
         if self.state(|state| state.overlay.settle(settled)) {
             self.publish().await;
         }

@@ -72,10 +72,7 @@ impl Gateway {
                     "InvalidAMIID.NotFound" => format!("The image id '[{image}]' does not exist"),
                     _ => refusal.message,
                 };
-                Refusal::client(
-                    "ValidationError",
-                    format!("You must use a valid fully-formed launch template. {why}"),
-                )
+                Refusal::client("ValidationError", format!("You must use a valid fully-formed launch template. {why}"))
             })?;
         }
         self.moto.query(Service::AutoScaling, params).await

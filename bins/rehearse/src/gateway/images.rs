@@ -53,7 +53,10 @@ impl Gateway {
         if answer.list(&["imagesSet"]).count() == 0 {
             return Err(Refusal::client("InvalidAMIID.NotFound", format!("The image id '[{image}]' does not exist")));
         }
-        Err(Refusal::client("InvalidAMIID.Unavailable", format!("The image ID '{image}' is not available: it is {state}")))
+        Err(Refusal::client(
+            "InvalidAMIID.Unavailable",
+            format!("The image ID '{image}' is not available: it is {state}"),
+        ))
     }
 
     /// CreateImage: moto makes the entry, the body's commit makes the image.
@@ -150,10 +153,7 @@ impl Gateway {
         let same = answer.list(&["imagesSet"]).find(|item| item.get(&["name"]) == name);
         same.map_or(Ok(()), |item| {
             let id = item.get(&["imageId"]);
-            Err(Refusal::client(
-                "InvalidAMIName.Duplicate",
-                format!("AMI name {name} is already in use by AMI {id}"),
-            ))
+            Err(Refusal::client("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use by AMI {id}")))
         })
     }
 
@@ -287,7 +287,10 @@ fn show(item: &mut Node, images: &Images) {
     item.set("imageState", images.state_of(&id));
     if let Some(why) = images.failed.get(&id) {
         let why = why.lines().next().unwrap_or_default();
-        item.put(Node::new("stateReason", vec![Node::leaf("code", "Server.InternalError"), Node::leaf("message", why)]));
+        item.put(Node::new(
+            "stateReason",
+            vec![Node::leaf("code", "Server.InternalError"), Node::leaf("message", why)],
+        ));
     }
     item.remove("imageOwnerAlias");
     item.set("rootDeviceName", ROOT_DEVICE);

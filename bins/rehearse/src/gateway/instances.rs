@@ -311,7 +311,9 @@ impl Gateway {
         let by_name = params.take_filter("instance-state-name");
         let by_code = params.take_filter("instance-state-code");
         let by_check: Vec<_> = ["instance-status.status", "system-status.status"]
-            .map(|name| (if name.starts_with('i') { "instanceStatus" } else { "systemStatus" }, params.take_filter(name)))
+            .map(|name| {
+                (if name.starts_with('i') { "instanceStatus" } else { "systemStatus" }, params.take_filter(name))
+            })
             .into();
         let all = params.is_true("IncludeAllInstances");
         params.set("IncludeAllInstances", "true");
@@ -463,7 +465,9 @@ pub fn show(answer: &mut Node, state: &State) {
             _ => {}
         }
         if shown == InstanceState::Terminated {
-            for gone in ["privateIpAddress", "ipAddress", "subnetId", "vpcId", "networkInterfaceSet", "iamInstanceProfile"] {
+            for gone in
+                ["privateIpAddress", "ipAddress", "subnetId", "vpcId", "networkInterfaceSet", "iamInstanceProfile"]
+            {
                 node.remove(gone);
             }
         }
@@ -542,7 +546,8 @@ mod tests {
 
     #[test]
     fn an_instance_shows_as_far_as_its_body_has_followed() {
-        let document = std::fs::read(format!("{}/src/moto/fixtures/instances.xml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let document =
+            std::fs::read(format!("{}/src/moto/fixtures/instances.xml", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let mut answer = Node::parse(&document).unwrap();
         show(&mut answer, &State::default());
         let states: Vec<String> = answer

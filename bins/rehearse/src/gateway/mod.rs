@@ -474,7 +474,9 @@ fn elsewhere(action: &str, region: &str) -> Option<Refusal> {
         "CreateLoadBalancer",
     ];
     needs_bodies.contains(&action).then(|| {
-        Refusal::unsupported(format!("the rehearsal gives bodies only in {region}: {action} in another region makes nothing"))
+        Refusal::unsupported(format!(
+            "the rehearsal gives bodies only in {region}: {action} in another region makes nothing"
+        ))
     })
 }
 

@@ -136,8 +136,7 @@ impl Params {
     /// Takes the filters of a name out: the gateway applies them itself to what it rewrites.
     pub fn take_filter(&mut self, name: &str) -> Vec<Filter> {
         let taken = self.filters().into_iter().filter(|f| f.name == name).collect();
-        let kept: Vec<Params> =
-            self.structures("Filter").into_iter().filter(|f| f.get("Name") != Some(name)).collect();
+        let kept: Vec<Params> = self.structures("Filter").into_iter().filter(|f| f.get("Name") != Some(name)).collect();
         self.put_structures("Filter", &kept);
         taken
     }
@@ -167,9 +166,7 @@ impl Filter {
 fn matches(pattern: &[u8], value: &[u8]) -> bool {
     match (pattern.first(), value.first()) {
         (None, None) => true,
-        (Some(b'*'), _) => {
-            matches(&pattern[1..], value) || (!value.is_empty() && matches(pattern, &value[1..]))
-        }
+        (Some(b'*'), _) => matches(&pattern[1..], value) || (!value.is_empty() && matches(pattern, &value[1..])),
         (Some(b'?'), Some(_)) => matches(&pattern[1..], &value[1..]),
         (Some(p), Some(v)) if p == v => matches(&pattern[1..], &value[1..]),
         _ => false,

@@ -16,7 +16,9 @@ pub fn in_time(query: &Params, now: Timestamp) -> Result<(), Refusal> {
     let malformed = |message: &str| Refusal::client("AuthorizationQueryParametersError", message);
     let seconds = seconds.ok_or_else(|| malformed("X-Amz-Expires should be a number"))?;
     if seconds > 604_800 {
-        return Err(malformed("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"));
+        return Err(malformed(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
+        ));
     }
     let signed = jiff::fmt::strtime::parse("%Y%m%dT%H%M%S%z", signed.replace('Z', "+0000"))
         .and_then(|time| time.to_timestamp())

@@ -116,9 +116,7 @@ impl Refusal {
     fn json(&self, protocol: Protocol, request_id: &str) -> Response<Body> {
         let (body, kind) = match protocol {
             Protocol::RestJson => (json!({"message": self.message}), "application/json"),
-            Protocol::Json10 => {
-                (json!({"__type": self.code, "message": self.message}), "application/x-amz-json-1.0")
-            }
+            Protocol::Json10 => (json!({"__type": self.code, "message": self.message}), "application/x-amz-json-1.0"),
             _ => (json!({"__type": self.code, "message": self.message}), "application/x-amz-json-1.1"),
         };
         let mut response = Response::new(full(body.to_string()));
@@ -195,10 +193,11 @@ mod tests {
 
     #[test]
     fn an_error_is_read_back_from_its_document() {
-        for protocol in ["<Response><Errors><Error><Code>C</Code><Message>m</Message></Error></Errors></Response>",
+        for protocol in [
+            "<Response><Errors><Error><Code>C</Code><Message>m</Message></Error></Errors></Response>",
             "<ErrorResponse><Error><Code>C</Code><Message>m</Message></Error></ErrorResponse>",
-            "<Error><Code>C</Code><Message>m</Message></Error>"]
-        {
+            "<Error><Code>C</Code><Message>m</Message></Error>",
+        ] {
             let read = Refusal::read(StatusCode::BAD_REQUEST, &Node::parse(protocol.as_bytes()).unwrap(), "X");
             assert_eq!(read, Refusal::client("C", "m"));
         }

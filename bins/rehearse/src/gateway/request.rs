@@ -206,10 +206,14 @@ mod tests {
 
     #[test]
     fn requests_are_identified() {
-        const EC2: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
-        const SSM: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/ssm/aws4_request,SignedHeaders=host,Signature=0";
-        const S3: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        const CW: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/monitoring/aws4_request, SignedHeaders=host";
+        const EC2: &str =
+            "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+        const SSM: &str =
+            "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/ssm/aws4_request,SignedHeaders=host,Signature=0";
+        const S3: &str =
+            "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        const CW: &str =
+            "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/monitoring/aws4_request, SignedHeaders=host";
         let s3 = [("authorization", S3)];
         let copy = [("authorization", S3), ("x-amz-copy-source", "/b/k")];
         let host = [("authorization", S3), ("host", "b.s3.us-east-1.amazonaws.com")];
@@ -239,7 +243,12 @@ mod tests {
                 "PutMetricData",
                 Protocol::RestJson,
             ),
-            (asked("POST", "/", &[], Some("Action=AssumeRoleWithWebIdentity")), "sts", "AssumeRoleWithWebIdentity", Protocol::Query),
+            (
+                asked("POST", "/", &[], Some("Action=AssumeRoleWithWebIdentity")),
+                "sts",
+                "AssumeRoleWithWebIdentity",
+                Protocol::Query,
+            ),
             (asked("GET", presigned, &[], None), "s3", "GetObject", Protocol::RestXml),
             (asked("GET", "/bucket/latest/x.deb", &[], None), "s3", "GetObject", Protocol::RestXml),
             (asked("PUT", "/b", &s3, None), "s3", "CreateBucket", Protocol::RestXml),

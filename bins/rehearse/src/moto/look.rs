@@ -494,11 +494,7 @@ mod tests {
         assert_eq!(*stickiness, Some(Duration::from_secs(60)));
         assert_eq!(
             listener.rules[2].actions,
-            [Action::FixedResponse {
-                status: 404,
-                content_type: "text/plain".to_owned(),
-                body: "none".to_owned()
-            }]
+            [Action::FixedResponse { status: 404, content_type: "text/plain".to_owned(), body: "none".to_owned() }]
         );
     }
 
