@@ -9,6 +9,12 @@ pub const LONGEST: usize = 32;
 /// two things with the same parts and different keys never meet.
 #[must_use]
 pub fn resource(parts: &[&str], key: &str) -> String {
+    within(LONGEST, parts, key)
+}
+
+/// As [`resource`], of at most `longest` characters (12 or more): for what becomes the beginning of other names.
+#[must_use]
+pub fn within(longest: usize, parts: &[&str], key: &str) -> String {
     let digest = Digest::of(key.as_bytes());
     let suffix = &digest.as_str()[..8];
     let mut name: String = parts
@@ -16,7 +22,7 @@ pub fn resource(parts: &[&str], key: &str) -> String {
         .chars()
         .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
         .collect();
-    name.truncate(LONGEST - suffix.len() - 1);
+    name.truncate(longest.saturating_sub(suffix.len() + 1));
     match name.trim_matches('-') {
         "" => suffix.to_owned(),
         name => format!("{name}-{suffix}"),

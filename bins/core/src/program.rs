@@ -31,6 +31,10 @@ pub struct Program {
     args: Vec<OsString>,
     folder: Option<PathBuf>,
     env: Vec<(OsString, OsString)>,
+    without: Vec<OsString>,
+    patience: Duration,
+    grace: Duration,
+    ask_with: Option<Signal>,
 }
 
 /// Which of the two streams a line came from.
@@ -59,7 +63,17 @@ impl Program {
     pub fn find(name: &str, hint: &str) -> Result<Self> {
         let path = which::which(name)
             .or_fail(|| Failure::program(format!("{name} is not on this machine's PATH")).hint(hint))?;
-        Ok(Program { name: name.to_owned(), path, args: Vec::new(), folder: None, env: Vec::new() })
+        Ok(Program {
+            name: name.to_owned(),
+            path,
+            args: Vec::new(),
+            folder: None,
+            env: Vec::new(),
+            without: Vec::new(),
+            patience: Duration::ZERO,
+            grace: GRACE,
+            ask_with: None,
+        })
     }
 
     /// Adds arguments.
@@ -83,6 +97,21 @@ impl Program {
         self
     }
 
+    /// Keeps a variable of gyron's own environment from it.
+    #[must_use]
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.without.push(name.as_ref().to_owned());
+        self
+    }
+
+    /// How it is asked to end: it may go on for `patience` first, since its end is near and a half-done work is worse;
+    /// then comes the signal, and after `grace` the kill.
+    #[must_use]
+    pub fn ends(mut self, patience: Duration, signal: Signal, grace: Duration) -> Self {
+        (self.patience, self.ask_with, self.grace) = (patience, Some(signal), grace);
+        self
+    }
+
     /// Runs it to its end and hands over each line as it comes.
     ///
     /// # Errors
@@ -91,6 +120,9 @@ impl Program {
         stop.check()?;
         let mut command = Command::new(&self.path);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        for name in &self.without {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         if let Some(folder) = &self.folder {
@@ -113,18 +145,20 @@ impl Program {
         let mut asked = None;
         let mut status = None;
         let mut open = true;
-        let kill_at = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(kill_at);
+        let mut signal = None;
+        let next_at = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(next_at);
         while status.is_none() || open {
             tokio::select! {
                 by = stop.asked(), if asked.is_none() => {
                     asked = Some(by);
-                    send(group, if by == Exit::Interrupted { Signal::SIGINT } else { Signal::SIGTERM });
-                    kill_at.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                    let same = if by == Exit::Interrupted { Signal::SIGINT } else { Signal::SIGTERM };
+                    signal = Some(self.ask_with.unwrap_or(same));
+                    next_at.as_mut().reset(tokio::time::Instant::now() + self.patience);
                 }
-                () = &mut kill_at, if asked.is_some() => {
-                    send(group, Signal::SIGKILL);
-                    kill_at.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                () = &mut next_at, if asked.is_some() => {
+                    send(group, signal.take().unwrap_or(Signal::SIGKILL));
+                    next_at.as_mut().reset(tokio::time::Instant::now() + self.grace);
                 }
                 next = lines.recv(), if open => match next {
                     Some((stream, text)) => {

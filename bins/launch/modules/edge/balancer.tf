@@ -15,7 +15,7 @@ resource "aws_lb" "edge" {
 resource "aws_lb_listener" "production" {
   load_balancer_arn = aws_lb.edge.arn
   protocol          = var.certificate_arn == null ? "HTTP" : "HTTPS"
-  port              = var.certificate_arn == null ? 80 : 443
+  port              = local.listener_port
   certificate_arn   = var.certificate_arn
   ssl_policy        = var.certificate_arn == null ? null : var.ssl_policy
   tags              = local.run_tag
@@ -44,7 +44,7 @@ resource "aws_lb_listener" "redirect" {
 
     redirect {
       protocol    = "HTTPS"
-      port        = "443"
+      port        = tostring(local.listener_port)
       status_code = "HTTP_301"
     }
   }

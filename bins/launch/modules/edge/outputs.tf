@@ -20,7 +20,10 @@ output "zone_id" {
 
 output "url" {
   description = "Where production is asked, without a path."
-  value       = "${lower(aws_lb_listener.production.protocol)}://${aws_lb.edge.dns_name}"
+  value = join("", [
+    "${lower(aws_lb_listener.production.protocol)}://${aws_lb.edge.dns_name}",
+    local.listener_port == local.default_port ? "" : ":${local.listener_port}",
+  ])
 }
 
 output "listener_arn" {

@@ -14,7 +14,7 @@ resource "aws_security_group" "instances" {
 }
 
 locals {
-  balancer_ports = var.certificate_arn == null ? ["80"] : ["80", "443"]
+  balancer_ports = distinct(concat([tostring(local.listener_port)], var.certificate_arn == null ? [] : ["80"]))
 }
 
 resource "aws_vpc_security_group_ingress_rule" "balancer" {

@@ -37,5 +37,9 @@ resource "terraform_data" "created" {
 
 locals {
   colours = toset(["blue", "green"])
+
+  default_port  = var.certificate_arn == null ? 80 : 443
+  listener_port = coalesce(var.listener_port, local.default_port)
+
   run_tag = { "gyron:run" = coalesce(terraform_data.created.output, "unknown") }
 }

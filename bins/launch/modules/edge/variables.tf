@@ -86,8 +86,14 @@ variable "deletion_protection" {
   default     = false
 }
 
+variable "listener_port" {
+  description = "The production listener's port; null for 443 with a certificate, and 80 without."
+  type        = number
+  default     = null
+}
+
 variable "certificate_arn" {
-  description = "The ACM certificate: production is then HTTPS on 443, and 80 redirects there; without, HTTP on 80."
+  description = "The ACM certificate: production is then HTTPS, and 80 redirects there; without, it is HTTP."
   type        = string
   default     = null
 }
