@@ -92,6 +92,19 @@ impl Context {
         Tags { app: self.config.app().to_owned(), step: step.name().to_owned(), run: self.run.clone(), expires, more }
     }
 
+    /// Keeps what no commit holds out of a protected environment.
+    ///
+    /// # Errors
+    /// Refused (3): the version is of a dirty work tree, and the environment's table says `protected = true`.
+    pub fn check_protected(&self, version: &Version) -> Result<()> {
+        if !(version.dirty && self.config.tables.protected) {
+            return Ok(());
+        }
+        let env = self.config.env.as_deref().unwrap_or("the environment");
+        let why = format!("{} is of a work tree that no commit holds, and {env} is protected", version.name);
+        Err(Failure::refused(why).hint("commit, then package, bake and test again"))
+    }
+
     /// Says how the plan goes, on stdout; the step then ends without having touched anything.
     ///
     /// # Errors
