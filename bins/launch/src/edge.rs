@@ -90,8 +90,9 @@ pub async fn run(context: &Context) -> Result<()> {
     let subnets = subnets::find(&aws, &launch.subnets).await?;
     let terraform = Terraform::prepare(context, &registry, env, "edge", &crate::modules::EDGE).await?;
     // The state knows best: a run may have been killed before it wrote edge.json.
-    let applied = terraform.outputs::<Outputs>().await?.map(|outputs| outputs.test_secret);
-    let secret = applied.or_else(|| written.as_ref().map(|edge| edge.test_secret.clone()));
+    let applied = terraform.outputs::<Outputs>().await?;
+    let secret = applied.as_ref().map(|outputs| &outputs.test_secret);
+    let secret = secret.or(written.as_ref().map(|edge| &edge.test_secret)).cloned();
     let variables = variables(context, env, launch, subnets, secret.unwrap_or_else(new_secret));
     phase.done("terraform is ready");
 
@@ -112,7 +113,7 @@ pub async fn run(context: &Context) -> Result<()> {
         terraform.apply().await.map_err(|failure| failure.hint("gyron-launch edge goes on where this one ended"))?;
         phase.done("applied");
     }
-    let outputs = terraform.outputs::<Outputs>().await?;
+    let outputs = if plan.empty { applied } else { terraform.outputs::<Outputs>().await? };
     let edge = Edge::from(outputs.ok_or_else(|| Failure::defect("the edge was applied and has no outputs"))?);
     if written.as_ref() != Some(&edge) {
         registry.swap(&key, |_: Option<Edge>| Ok(edge.clone())).await?;

@@ -4,6 +4,7 @@ use gyron_core::aws::Aws;
 use gyron_core::config::schema::Capacity;
 use gyron_core::current::Current;
 use gyron_core::edge::{Edge, Live, Weights};
+use gyron_core::exit::Exit;
 use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::group::{Health, instances, judge};
 use gyron_core::ids::{Colour, ImageId};
@@ -88,11 +89,8 @@ pub async fn run(context: &Context) -> Result<()> {
     let aws = context.aws().await;
     let registry = context.registry(&aws);
     let edge = Edge::load(&registry, env).await?;
-    let (weights, (), subnets) = tokio::try_join!(
-        edge.weights(&aws),
-        image::check(&aws, &spec.so.facts.image),
-        subnets::find(&aws, &config.subnets)
-    )?;
+    let (weights, (), subnets) =
+        tokio::try_join!(edge.weights(&aws), image::check(&aws, &spec.so.facts), subnets::find(&aws, &config.subnets))?;
     let launch =
         Launching { context, aws: &aws, registry: &registry, edge: &edge, env, spec: &spec, subnets: &subnets };
     if let Live::One(colour) = weights.live()
@@ -151,6 +149,8 @@ async fn apply(terraform: &Terraform<'_>, variables: &Variables<'_>) -> Result<(
             let plan = terraform.plan(variables, false).await?;
             if plan.empty { Ok(()) } else { terraform.apply().await }
         }
+        Err(failure) if matches!(failure.exit(), Exit::Interrupted | Exit::Terminated) => Err(failure
+            .already("what Terraform had begun stands, and its state knows it: the next launch goes on from there")),
         other => other,
     }
 }

@@ -5,7 +5,7 @@ use gyron_core::edge::Edge;
 use gyron_core::failure::Result;
 use gyron_core::step::Context;
 
-use crate::decision::{Decision, Refusal, back};
+use crate::decision::{Decision, back, nowhere};
 use crate::flip::Flip;
 use crate::observed::{Goal, look};
 
@@ -19,7 +19,7 @@ pub async fn run(context: &Context) -> Result<()> {
     let registry = context.registry(&aws);
     let (edge, current) = tokio::try_join!(Edge::load(&registry, env), Current::load(&registry, env))?;
     let Some(to) = current.as_ref().and_then(|current| current.previous.as_ref()) else {
-        return Err(Refusal::NoPrevious(current).failure(env));
+        return Err(nowhere(current.as_ref(), edge.weights(&aws).await?).failure(env));
     };
     if !context.plan {
         context.console.say(format!("back to {} {} as {} in {env}", context.config.app(), to.version, to.colour));

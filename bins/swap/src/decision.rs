@@ -89,8 +89,8 @@ pub fn forward(launched: &Launched, seen: &Observed) -> Result<Decision, Box<Ref
 /// # Errors
 /// The refusal.
 pub fn back(seen: &Observed) -> Result<Decision, Box<Refusal>> {
-    let Some(current) = &seen.current else { return Err(Box::new(Refusal::NoPrevious(None))) };
-    let Some(to) = &current.previous else { return Err(Box::new(Refusal::NoPrevious(Some(current.clone())))) };
+    let steps = seen.current.as_ref().and_then(|current| Some((current, current.previous.as_ref()?)));
+    let Some((current, to)) = steps else { return Err(Box::new(nowhere(seen.current.as_ref(), seen.weights))) };
     let going = Move { to: to.clone(), from: Some(current.live.clone()), restore: seen.weights };
     match seen.weights.live() {
         Live::One(colour) if colour == current.live.colour => {
@@ -102,6 +102,18 @@ pub fn back(seen: &Observed) -> Result<Decision, Box<Refusal>> {
             Ok(Decision::Finish(going))
         }
         _ => Err(Box::new(Refusal::NotCurrent(current.clone(), seen.weights))),
+    }
+}
+
+/// Why there is no way back where `current.json` names nothing before.
+#[must_use]
+pub fn nowhere(current: Option<&Current>, weights: Weights) -> Refusal {
+    match current {
+        // A swap that was killed is the first thing to know of.
+        Some(current) if weights.live() != Live::One(current.live.colour) => {
+            Refusal::NotCurrent(current.clone(), weights)
+        }
+        current => Refusal::NoPrevious(current.cloned()),
     }
 }
 

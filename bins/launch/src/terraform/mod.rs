@@ -80,6 +80,9 @@ impl<'a> Terraform<'a> {
 
     fn lay_out(&self) -> std::io::Result<()> {
         let module = self.folder.join("module");
+        if let Some(environment) = self.folder.parent().and_then(Path::parent) {
+            std::fs::create_dir_all(environment)?;
+        }
         // For the owner alone: variables and plan hold the edge's secret while they are there.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&module)?;
         for entry in std::fs::read_dir(&module)? {
