@@ -7,6 +7,7 @@ use gyron_core::edge::Edge;
 use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::ids::{Colour, RuleArn, TargetGroupArn};
 use gyron_core::names;
+use gyron_core::records::{FOLDER, write_atomically};
 use gyron_core::step::{Context, Phase};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,12 @@ struct Outputs {
     test_secret: String,
 }
 
+/// What is kept from an earlier apply, which may have ended half-way.
+#[derive(Deserialize)]
+struct Kept {
+    test_secret: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct TargetGroup {
     arn: TargetGroupArn,
@@ -90,9 +97,8 @@ pub async fn run(context: &Context) -> Result<()> {
     let subnets = subnets::find(&aws, &launch.subnets).await?;
     let terraform = Terraform::prepare(context, &registry, env, "edge", &crate::modules::EDGE).await?;
     // The state knows best: a run may have been killed before it wrote edge.json.
-    let applied = terraform.outputs::<Outputs>().await?;
-    let secret = applied.as_ref().map(|outputs| &outputs.test_secret);
-    let secret = secret.or(written.as_ref().map(|edge| &edge.test_secret)).cloned();
+    let applied = terraform.outputs::<Kept>().await?.and_then(|kept| kept.test_secret);
+    let secret = applied.or_else(|| written.as_ref().map(|edge| edge.test_secret.clone()));
     let variables = variables(context, env, launch, subnets, secret.unwrap_or_else(new_secret));
     phase.done("terraform is ready");
 
@@ -113,13 +119,19 @@ pub async fn run(context: &Context) -> Result<()> {
         terraform.apply().await.map_err(|failure| failure.hint("gyron-launch edge goes on where this one ended"))?;
         phase.done("applied");
     }
-    let outputs = if plan.empty { applied } else { terraform.outputs::<Outputs>().await? };
+    let outputs = terraform.outputs::<Outputs>().await?;
     let edge = Edge::from(outputs.ok_or_else(|| Failure::defect("the edge was applied and has no outputs"))?);
     if written.as_ref() != Some(&edge) {
         registry.swap(&key, |_: Option<Edge>| Ok(edge.clone())).await?;
         phase.done(format!("wrote s3://{}/{key}", registry.bucket()));
     }
-    context.print_result(&public(&edge)?, &edge.url)
+    let public = public(&edge)?;
+    // For people and scripts beside the records; the steps themselves read S3.
+    let folder = context.config.root.join(FOLDER).join(env);
+    let file = folder.join("edge.json");
+    write_atomically(&folder, &file, format!("{public:#}\n").as_bytes())
+        .or_fail(|| Failure::usage(format!("can't write {}", file.display())))?;
+    context.print_result(&public, &edge.url)
 }
 
 fn variables<'a>(

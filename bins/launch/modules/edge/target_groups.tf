@@ -6,6 +6,7 @@ resource "aws_lb_target_group" "colour" {
   vpc_id               = var.vpc_id
   target_type          = "instance"
   protocol             = "HTTP"
+  protocol_version     = "HTTP1"
   port                 = var.app_port
   deregistration_delay = var.deregistration_delay
   slow_start           = 0 # does nothing where no target is warm, as in a fresh colour
