@@ -115,8 +115,13 @@ mod tests {
             target("i-1", State::Healthy, None),
             target("i-2", State::Unhealthy, Some(why)),
         ];
-        insta::assert_snapshot!(table("shop-1", &members, &targets), @"");
-        insta::assert_snapshot!(table("shop-1", &[], &[]), @"");
+        insta::assert_snapshot!(table("shop-1", &members, &targets), @"
+        i-0 healthy, of another group
+        i-1 healthy
+        i-2 unhealthy (Target.ResponseCodeMismatch: Health checks failed with these codes: [502])
+        i-3 not registered
+        ");
+        insta::assert_snapshot!(table("shop-1", &[], &[]), @"  the group shop-1 has started no instance");
         assert_eq!(suspect(&members, &targets).unwrap().as_str(), "i-2");
         assert_eq!(suspect(&members, &[target("i-1", State::Healthy, None)]).unwrap().as_str(), "i-2");
         assert_eq!(suspect(&members[..1], &targets), None);

@@ -91,7 +91,11 @@ mod tests {
         let lock = "s3://tama-releases/shop/envs/production/terraform/blue.tfstate.tflock";
         let failure = failure("planning blue", lock, &[error("Error acquiring the state lock", detail, None)]);
         assert_eq!(failure.exit().code(), 3);
-        insta::assert_snapshot!(failure.report(), @"");
+        insta::assert_snapshot!(failure.report(), @"
+        error: the Terraform state is locked by root@ci-7 since 2026-11-23 13:00:00 UTC
+          already: nothing was changed while planning blue
+        hint: wait until that run has ended; if it is dead: aws s3 rm s3://tama-releases/shop/envs/production/terraform/blue.tfstate.tflock
+        ");
     }
 
     #[test]
@@ -101,7 +105,10 @@ mod tests {
              Launch template name already in use.";
         let failure = failure("applying blue", "", &[error(summary, "", Some("aws_launch_template.release"))]);
         assert_eq!(failure.exit().code(), 4);
-        insta::assert_snapshot!(failure.report(), @"");
+        insta::assert_snapshot!(failure.report(), @"
+        error: AWS refused what Terraform asked while applying blue
+          aws_launch_template.release: creating EC2 Launch Template (shop-1.4.0-): Launch template name already in use (InvalidLaunchTemplateName.AlreadyExistsException)
+        ");
     }
 
     #[test]
@@ -110,7 +117,12 @@ mod tests {
             error("Invalid value for variable", "At least one subnet is needed.\n\nThis was checked by …", None);
         let failure = failure("planning blue", "", &[diagnostic]);
         assert_eq!(failure.exit().code(), 5);
-        insta::assert_snapshot!(failure.report(), @"");
+        insta::assert_snapshot!(failure.report(), @"
+        error: terraform failed while planning blue
+          Invalid value for variable
+            At least one subnet is needed.
+            This was checked by …
+        ");
     }
 
     #[test]
@@ -123,6 +135,10 @@ mod tests {
             "│ Could not retrieve the list",
             "╵",
         ];
-        insta::assert_snapshot!(init_failure("preparing blue", &lines.map(str::to_owned)).report(), @"");
+        insta::assert_snapshot!(init_failure("preparing blue", &lines.map(str::to_owned)).report(), @"
+        error: terraform init failed while preparing blue
+          | Error: Failed to query available provider packages
+          | Could not retrieve the list
+        ");
     }
 }
