@@ -1,1 +1,10 @@
-//! On the rehearsal cloud.
+//! On the rehearsal cloud that `scripts/test` brings up: whole ways, and what goes wrong on them.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod bake;
+mod calls;
+mod delivery;
+mod package;
+mod verdicts;
+mod weights;

@@ -1,1 +1,191 @@
-//! The rehearsal cloud that `scripts/test` brings up for the tests.
+//! The rehearsal cloud that `scripts/test` brings up, and the apps that are delivered there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::{App, programs};
+
+/// A cloud that is up.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    name: String,
+}
+
+/// What stands on a cloud, by kind: ids and names. Compared before and after a step, it shows what a step left.
+pub type Inventory = BTreeMap<&'static str, BTreeSet<String>>;
+
+impl Cloud {
+    /// The one of the tests.
+    ///
+    /// # Panics
+    /// Where there is none: `scripts/test` brings it up.
+    #[must_use]
+    pub fn of_tests() -> Self {
+        let name = std::env::var("GYRON_TEST_CLOUD");
+        Cloud { name: name.expect("GYRON_TEST_CLOUD names the cloud of the tests: run scripts/test") }
+    }
+
+    /// A cloud of that name, up or not.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Cloud { name: name.to_owned() }
+    }
+
+    /// A command of `gyron-rehearse` for this cloud.
+    #[must_use]
+    pub fn rehearse(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(programs().join("gyron-rehearse"));
+        command.arg("--cloud").arg(&self.name).args(args);
+        command
+    }
+
+    /// What a command of `gyron-rehearse` prints; it must succeed.
+    ///
+    /// # Panics
+    /// Where it doesn't.
+    #[must_use]
+    pub fn ask(&self, args: &[&str]) -> String {
+        let output = self.rehearse(args).output().expect("gyron-rehearse runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gyron-rehearse {args:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the AWS CLI answers; it must succeed.
+    ///
+    /// # Panics
+    /// Where it doesn't, or answers with something other than JSON.
+    #[must_use]
+    pub fn aws(&self, args: &[&str]) -> Value {
+        let mut all = vec!["exec", "--", "aws", "--output", "json"];
+        all.extend(args);
+        let text = self.ask(&all);
+        if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+    }
+
+    /// Texts that a JMESPath query selects from what the AWS CLI answers.
+    #[must_use]
+    pub fn select(&self, args: &[&str], query: &str) -> BTreeSet<String> {
+        let mut all = args.to_vec();
+        all.extend(["--query", query]);
+        texts(&self.aws(&all))
+    }
+
+    /// What stands, apart from what AWS gives each account. Terminated instances are gone, though still described.
+    #[must_use]
+    pub fn inventory(&self, bucket: &str) -> Inventory {
+        let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
+        let own = |args: &[&str], query| self.select(args, query);
+        BTreeMap::from([
+            (
+                "instances",
+                own(&["ec2", "describe-instances", "--filters", states], "Reservations[].Instances[].InstanceId"),
+            ),
+            ("images", own(&["ec2", "describe-images", "--owners", "self"], "Images[].ImageId")),
+            ("snapshots", own(&["ec2", "describe-snapshots", "--owner-ids", "self"], "Snapshots[].SnapshotId")),
+            ("volumes", own(&["ec2", "describe-volumes"], "Volumes[].VolumeId")),
+            ("security groups", own(&["ec2", "describe-security-groups"], "SecurityGroups[].GroupName")),
+            ("key pairs", own(&["ec2", "describe-key-pairs"], "KeyPairs[].KeyName")),
+            ("interfaces", own(&["ec2", "describe-network-interfaces"], "NetworkInterfaces[].NetworkInterfaceId")),
+            ("launch templates", own(&["ec2", "describe-launch-templates"], "LaunchTemplates[].LaunchTemplateName")),
+            (
+                "groups",
+                own(&["autoscaling", "describe-auto-scaling-groups"], "AutoScalingGroups[].AutoScalingGroupName"),
+            ),
+            ("balancers", own(&["elbv2", "describe-load-balancers"], "LoadBalancers[].LoadBalancerName")),
+            ("target groups", own(&["elbv2", "describe-target-groups"], "TargetGroups[].TargetGroupName")),
+            ("objects", own(&["s3api", "list-objects-v2", "--bucket", bucket], "Contents[].Key")),
+        ])
+    }
+
+    /// The address of an app's production listener, from this machine.
+    ///
+    /// # Panics
+    /// Where the app has no edge.
+    #[must_use]
+    pub fn listener(&self, dns_name: &str) -> SocketAddr {
+        let status: Value = serde_json::from_str(&self.ask(&["status", "--json"])).expect("JSON");
+        let balancers = status["balancers"].as_array().cloned().unwrap_or_default();
+        let balancer = balancers.iter().find(|balancer| balancer["dns"] == dns_name);
+        let address = balancer.and_then(|balancer| balancer["addresses"][0].as_str()).expect("a balancer's address");
+        SocketAddr::new(address.parse().expect("an address"), 80)
+    }
+
+    /// Makes the bucket and the profiles that the app's gyron.toml names.
+    pub fn prepare(&self, app: &App) {
+        let _ = self.ask(&["prepare", "--directory", &app.path().display().to_string()]);
+    }
+
+    /// One of gyron's programs in the app's folder, where the steps run.
+    #[must_use]
+    pub fn command(&self, app: &App, program: &str, args: &[&str]) -> Command {
+        let mut command = self.rehearse(&["exec", "--", program]);
+        command.args(args).current_dir(app.path()).env("CI", "true");
+        command.envs(&app.variables);
+        command
+    }
+
+    /// Runs one of gyron's programs in the app's folder.
+    ///
+    /// # Panics
+    /// Where it can't be run at all.
+    #[must_use]
+    pub fn run(&self, app: &App, program: &str, args: &[&str]) -> Output {
+        self.command(app, program, args).output().expect("the program runs")
+    }
+
+    /// Runs it, demands success, and gives its result on stdout.
+    ///
+    /// # Panics
+    /// Where it doesn't succeed: shows all of it.
+    pub fn succeed(&self, app: &App, program: &str, args: &[&str]) -> String {
+        let output = self.run(app, program, args);
+        assert!(output.status.success(), "{program} {args:?}:\n{}", app.show(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+fn texts(value: &Value) -> BTreeSet<String> {
+    let items = value.as_array().cloned().unwrap_or_default();
+    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What is in `after` and was not in `before`, and the other way round: `+ images ami-1`, `- instances i-1`.
+#[must_use]
+pub fn difference(before: &Inventory, after: &Inventory) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (kind, now) in after {
+        let then = before.get(kind).cloned().unwrap_or_default();
+        lines.extend(now.difference(&then).map(|id| format!("+ {kind} {id}")));
+        lines.extend(then.difference(now).map(|id| format!("- {kind} {id}")));
+    }
+    lines
+}
+
+/// How many things of each kind came and went: `+1 images`.
+#[must_use]
+pub fn counts(before: &Inventory, after: &Inventory) -> Vec<String> {
+    let mut counts = BTreeMap::<String, u32>::new();
+    for line in difference(before, after) {
+        let mut words = line.splitn(2, ' ');
+        let (sign, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let kind = rest.rsplit_once(' ').map_or(rest, |(kind, _)| kind);
+        *counts.entry(format!("{sign}|{kind}")).or_default() += 1;
+    }
+    counts.into_iter().map(|(key, count)| key.replacen('|', &format!("{count} "), 1)).collect()
+}
+
+/// The rehearsal's podman, to look inside an image from outside.
+#[must_use]
+pub fn podman() -> Command {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"), PathBuf::from);
+    let cache = cache.join("gyron-rehearse");
+    let mut command = Command::new("podman");
+    command.env("CONTAINERS_CONF", cache.join("containers.conf")).arg("--root").arg(cache.join("storage"));
+    command
+}

@@ -11,6 +11,7 @@ use regex::Regex;
 use tempfile::TempDir;
 
 pub mod cloud;
+pub mod load;
 
 /// The folder of the built programs: beside the folder in which cargo puts tests.
 ///
@@ -45,8 +46,19 @@ impl App {
         let app = Self::empty();
         app.write("gyron.toml", SMALL);
         app.write("app/index.html", "hello\n");
-        app.write("ansible/site.yml", "- hosts: all\n  gather_facts: false\n  tasks: []\n");
-        app.write("spec/app_spec.rb", "require 'serverspec'\nset :backend, :exec\n");
+        app.write("app/health", "ok\n");
+        app.write("ansible/site.yml", PLAYBOOK);
+        app.write("spec/small_spec.rb", SPEC);
+        app.commit();
+        app
+    }
+
+    /// The small app under a name of its own, so that tests on one cloud don't meet.
+    #[must_use]
+    pub fn small_named(name: &str) -> Self {
+        let app = Self::small();
+        app.replace("gyron.toml", "\"small\"", &format!("\"{name}\""));
+        app.replace("gyron.toml", "small-releases", &format!("{name}-releases"));
         app.commit();
         app
     }
@@ -160,6 +172,43 @@ pub fn plain(text: &str) -> String {
         Regex::new(pattern).expect("a pattern").replace_all(&text, *name).into_owned()
     })
 }
+
+const PLAYBOOK: &str = r#"- name: A web server that needs no package
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Bring the pages
+      ansible.builtin.copy: {src: "{{ gyron_release_dir }}/app/", dest: /srv/small/, mode: preserve}
+    - name: Say which version they are
+      ansible.builtin.copy: {content: "{{ gyron_version }}\n", dest: /srv/small/version, mode: "0644"}
+    - name: Serve them
+      ansible.builtin.copy:
+        dest: /etc/systemd/system/small.service
+        mode: "0644"
+        content: |
+          [Unit]
+          After=network-online.target
+          [Service]
+          ExecStart=/usr/bin/python3 -m http.server --directory /srv/small 80
+          Restart=always
+          [Install]
+          WantedBy=multi-user.target
+    - name: At each boot
+      ansible.builtin.systemd_service: {name: small, enabled: true, daemon_reload: true}
+"#;
+
+const SPEC: &str = r#"require 'serverspec'
+set :backend, :exec
+
+describe service('small') do
+  it { should be_enabled }
+  it { should be_running }
+end
+
+describe port(80) do
+  it { should be_listening }
+end
+"#;
 
 const SMALL: &str = r#"app    = "small"
 region = "us-east-1"

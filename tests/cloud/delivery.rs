@@ -1,0 +1,129 @@
+//! The whole way of the shop: twice, under load, and back.
+
+use std::process::Command;
+use std::time::Instant;
+
+use gyron_tests::App;
+use gyron_tests::cloud::{Cloud, counts, difference};
+use gyron_tests::load::{Load, ask};
+use serde_json::Value;
+
+const BUCKET: &str = "shop-releases";
+const ENV: [&str; 2] = ["--env", "production"];
+
+/// Where production is asked, as the environment's edge says.
+fn dns_name(cloud: &Cloud) -> String {
+    let text =
+        cloud.ask(&["exec", "--", "aws", "s3", "cp", &format!("s3://{BUCKET}/shop/envs/production/edge.json"), "-"]);
+    let edge: Value = serde_json::from_str(&text).unwrap();
+    edge["url"].as_str().unwrap().trim_start_matches("http://").to_owned()
+}
+
+fn fact(app: &App, step: &str, name: &str) -> String {
+    let record: Value = serde_json::from_str(&app.read(&format!(".gyron/{step}.json"))).unwrap();
+    record["so"]["facts"][name].as_str().unwrap_or_default().to_owned()
+}
+
+fn version(app: &App) -> String {
+    let record: Value = serde_json::from_str(&app.read(".gyron/package.json")).unwrap();
+    record["so"]["version"]["name"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_shop_goes_all_the_way_twice_and_back_under_load() {
+    let cloud = Cloud::of_tests();
+    let app = App::example("shop");
+    cloud.prepare(&app);
+    let gyron = |program: &str, args: &[&str]| cloud.succeed(&app, program, args);
+
+    // The first half: an image, its snapshot, and what the registry holds, nothing else.
+    gyron("gyron-package", &[]);
+    let before = cloud.inventory(BUCKET);
+    gyron("gyron-bake", &[]);
+    let baked = cloud.inventory(BUCKET);
+    let own = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" objects")).collect::<Vec<_>>();
+    assert_eq!(own(counts(&before, &baked)), ["+ 1 images", "+ 1 snapshots"], "{:?}", difference(&before, &baked));
+    gyron("gyron-spec", &[]);
+    assert!(app.read(".gyron/junit/spec.xml").contains("<testcase"));
+    assert_eq!(own(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new());
+
+    // The second half, where no colour is live yet.
+    gyron("gyron-launch", &["edge", "--env", "production"]);
+    gyron("gyron-launch", &ENV);
+    assert_eq!(fact(&app, "production/launch", "colour"), "blue");
+    assert_eq!(fact(&app, "production/launch", "live"), "");
+    gyron("gyron-smoke", &ENV);
+    assert!(app.read(".gyron/junit/smoke-production.xml").contains("<testcase"));
+    let name = dns_name(&cloud);
+    let listener = cloud.listener(&name);
+    let request = format!("GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+    assert_eq!(ask(listener, &request), Err("status 503".to_owned()), "no colour is live before the first swap");
+    gyron("gyron-swap", &ENV);
+    let old = version(&app);
+    assert_eq!(ask(listener, &request), Ok(old.clone()));
+
+    // An edit, and the other colour takes over, while production is being asked.
+    let load = Load::start(listener, &name, "/version", 200);
+    app.write("app/EDITED", "one line more\n");
+    app.commit();
+    for (program, args) in
+        [("gyron-package", &[][..]), ("gyron-bake", &[]), ("gyron-spec", &[]), ("gyron-launch", &ENV)]
+    {
+        gyron(program, args);
+    }
+    assert_eq!(fact(&app, "production/launch", "colour"), "green");
+    assert_eq!(fact(&app, "production/launch", "live"), "blue");
+    gyron("gyron-smoke", &ENV);
+    gyron("gyron-swap", &ENV);
+    let new = version(&app);
+    assert_ne!(new, old);
+    assert_eq!(ask(listener, &request), Ok(new.clone()));
+
+    // The record of a swap that has been done is stale for another one.
+    let begun = Instant::now();
+    gyron("gyron-swap", &["back", "--env", "production"]);
+    let back = begun.elapsed();
+    assert_eq!(ask(listener, &request), Ok(old.clone()));
+    let tally = load.end();
+    println!("swap back took {back:?}; {} requests: {:?}", tally.sent, tally.answers);
+    assert_eq!(tally.failures.len(), 0, "{tally:?}");
+    assert_eq!(tally.answers.keys().cloned().collect::<Vec<_>>(), sorted([old.clone(), new]), "both versions are seen");
+    assert_eq!(tally.answers.values().sum::<u64>(), tally.sent);
+
+    // The same load does see a failure: the instances with the traffic are killed before a flip.
+    let load = Load::start(listener, &name, "/version", 200);
+    kill_bodies(&cloud, &fact_of_current(&cloud));
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let tally = load.end();
+    assert!(tally.failures.values().sum::<u64>() > 0, "a load that can't fail proves nothing: {tally:?}");
+}
+
+fn sorted(mut names: [String; 2]) -> Vec<String> {
+    names.sort();
+    names.to_vec()
+}
+
+/// The group that has the traffic, as the environment's own record says.
+fn fact_of_current(cloud: &Cloud) -> String {
+    let place = format!("s3://{BUCKET}/shop/envs/production/current.json");
+    let current: Value = serde_json::from_str(&cloud.ask(&["exec", "--", "aws", "s3", "cp", &place, "-"])).unwrap();
+    current["group"].as_str().unwrap_or_else(|| panic!("no group in {current}")).to_owned()
+}
+
+/// Kills the containers of a group's instances, as a host that dies would.
+fn kill_bodies(cloud: &Cloud, group: &str) {
+    let filter = format!("Name=tag:aws:autoscaling:groupName,Values={group}");
+    let instances = cloud.select(
+        &["ec2", "describe-instances", "--filters", &filter, "Name=instance-state-name,Values=running"],
+        "Reservations[].Instances[].InstanceId",
+    );
+    assert!(!instances.is_empty(), "the group {group} has no instance");
+    let listed = gyron_tests::cloud::podman().args(["ps", "--format", "{{.Names}}"]).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for id in instances {
+        let name = listed.lines().find(|name| name.contains(&id)).unwrap_or_else(|| panic!("{id} in\n{listed}"));
+        let pid = gyron_tests::cloud::podman().args(["inspect", "--format", "{{.State.Pid}}", name]).output().unwrap();
+        let pid = String::from_utf8_lossy(&pid.stdout).trim().to_owned();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    }
+}
