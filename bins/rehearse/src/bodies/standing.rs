@@ -21,12 +21,12 @@ impl Bodies {
 fn in_line(wanted: &[Instance], observed: &[Body]) -> BTreeSet<String> {
     let stands = |instance: &&Instance| {
         let body = observed.iter().find(|body| body.instance_id == instance.id);
-        match (instance.state.end(), body.map(|body| (body.state, body.linked))) {
+        matches!(
+            (instance.state.end(), body.map(|body| (body.state, body.linked))),
             (InstanceState::Running, Some((BodyState::Up, _)))
-            | (InstanceState::Stopped, None | Some((BodyState::Ended(_), false)))
-            | (InstanceState::Terminated, None) => true,
-            _ => false,
-        }
+                | (InstanceState::Stopped, None | Some((BodyState::Ended(_), false)))
+                | (InstanceState::Terminated, None)
+        )
     };
     wanted.iter().filter(stands).map(|instance| instance.id.clone()).collect()
 }

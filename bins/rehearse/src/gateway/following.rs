@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::{Gateway, State};
 use crate::bodies::{Ended, How};
 use crate::moto::client::Service;
-use crate::moto::look::{Eye, Raw};
+use crate::moto::look::Raw;
 use crate::serve::say;
 use crate::world::{Instance, InstanceState, World};
 

@@ -111,9 +111,9 @@ impl Gateway {
     }
 
     /// Does what Auto Scaling does by itself and moto doesn't: registers new instances in the group's target groups,
-    /// deregisters those that are gone, ends those that stopped. Whether anything changed.
+    /// deregisters those that are gone, ends those that stopped, fires scheduled actions. Whether anything changed.
     pub(super) async fn care(&self, raw: &Raw) -> Result<bool, Refusal> {
-        let asks = chores(raw);
+        let asks = chores(raw, jiff::Timestamp::now());
         let changed = !asks.is_empty();
         for (service, ask) in asks {
             // What was described a moment ago may be gone: the next look tells.
@@ -167,8 +167,24 @@ fn amendments(instance: &Instance, data: &Node) -> Vec<Params> {
     asks
 }
 
-fn chores(raw: &Raw) -> Vec<(Service, Params)> {
+/// Refuses a scheduled action that the rehearsal would not fire as AWS does.
+pub fn schedulable(params: &Params) -> Result<(), Refusal> {
+    if params.iter().any(|(name, _)| name.ends_with("Recurrence")) {
+        return Err(Refusal::unsupported("the rehearsal fires scheduled actions once, at their start: no recurrence"));
+    }
+    Ok(())
+}
+
+fn chores(raw: &Raw, now: jiff::Timestamp) -> Vec<(Service, Params)> {
     let mut asks = Vec::new();
+    for due in raw.scheduled.iter().filter(|scheduled| scheduled.start <= now) {
+        let update = Params::action("UpdateAutoScalingGroup").and("AutoScalingGroupName", &due.group);
+        let update = due.sizes.iter().fold(update, |ask, (name, size)| ask.and(name, size));
+        asks.push((Service::AutoScaling, update));
+        // One without recurrence is gone once it has fired.
+        let done = Params::action("DeleteScheduledAction").and("AutoScalingGroupName", &due.group);
+        asks.push((Service::AutoScaling, done.and("ScheduledActionName", &due.name)));
+    }
     let find = |id: &str| raw.instances.iter().find(|instance| instance.id == id);
     for group in &raw.groups {
         for id in &group.instances {
@@ -211,6 +227,7 @@ fn targets(action: &str, arn: &str, ids: &[&String], port: u16) -> Params {
 mod tests {
     use super::super::overlay::tests::instance;
     use super::*;
+    use crate::moto::look::Scheduled;
 
     fn template() -> Node {
         Node::parse(
@@ -251,7 +268,28 @@ mod tests {
             groups: vec![group],
             ..Raw::default()
         };
-        let forms: Vec<String> = chores(&raw).iter().map(|(_, ask)| ask.form()).collect();
+        let forms: Vec<String> = chores(&raw, jiff::Timestamp::UNIX_EPOCH).iter().map(|(_, ask)| ask.form()).collect();
         assert_eq!(forms, ["Action=TerminateInstances&InstanceId.1=i-2"]);
+    }
+
+    #[test]
+    fn a_scheduled_action_fires_at_its_time_and_is_gone() {
+        let start: jiff::Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        let scheduled = Scheduled {
+            group: "g".to_owned(),
+            name: "s".to_owned(),
+            start,
+            sizes: vec![("DesiredCapacity", "0".to_owned())],
+        };
+        let raw = Raw { scheduled: vec![scheduled], ..Raw::default() };
+        assert!(chores(&raw, start - jiff::SignedDuration::from_secs(1)).is_empty());
+        let forms: Vec<String> = chores(&raw, start).iter().map(|(_, ask)| ask.form()).collect();
+        assert_eq!(
+            forms,
+            [
+                "Action=UpdateAutoScalingGroup&AutoScalingGroupName=g&DesiredCapacity=0",
+                "Action=DeleteScheduledAction&AutoScalingGroupName=g&ScheduledActionName=s",
+            ]
+        );
     }
 }

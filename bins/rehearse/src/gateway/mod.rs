@@ -306,6 +306,9 @@ impl Gateway {
                 Err(Refusal::unsupported("the rehearsal launches instances by RunInstances and Auto Scaling only"))
             }
             ("autoscaling", "CreateAutoScalingGroup" | "UpdateAutoScalingGroup") => self.change_group(params).await,
+            ("autoscaling", "PutScheduledUpdateGroupAction" | "BatchPutScheduledUpdateGroupAction") => {
+                return groups::schedulable(&params).err().map(Err);
+            }
             ("autoscaling", "DescribeAutoScalingGroups" | "DescribeAutoScalingInstances") => {
                 self.describe_groups(params).await
             }
@@ -367,6 +370,7 @@ impl Gateway {
         body: Body,
         id: &str,
     ) -> Result<(Response<Body>, Option<String>), Refusal> {
+        let head = parts.method == Method::HEAD;
         let mut response = self.pass_on(parts, body).await;
         let status = response.status();
         let html = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
@@ -381,10 +385,14 @@ impl Gateway {
         }
         let (mut parts, body) = response.into_parts();
         let bytes = collect(body).await?;
+        if asked.service == "s3" && status == StatusCode::FORBIDDEN && bytes.is_empty() && !head {
+            // Moto says nothing to those who ask without a name.
+            return Err(Refusal::new(status, "AccessDenied", "Access Denied"));
+        }
         let error = status.is_client_error().then(|| error_code(&parts, &bytes)).flatten();
         let text = with_request_id(&bytes, moto_id.as_deref(), id);
         parts.headers.remove(TRANSFER_ENCODING);
-        if parts.headers.contains_key(CONTENT_LENGTH) && asked.action != "HeadObject" && asked.action != "HeadBucket" {
+        if parts.headers.contains_key(CONTENT_LENGTH) && !head {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
         }
         Ok((Response::from_parts(parts, full(text)), error))

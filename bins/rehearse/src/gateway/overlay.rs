@@ -141,11 +141,6 @@ impl Overlay {
             }
         })
     }
-
-    /// Forgets a reboot's or a reset's past.
-    pub fn forget(&mut self, id: &str) {
-        self.settled.remove(id);
-    }
 }
 
 #[cfg(test)]

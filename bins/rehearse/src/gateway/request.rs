@@ -218,7 +218,7 @@ mod tests {
         let copy = [("authorization", S3), ("x-amz-copy-source", "/b/k")];
         let host = [("authorization", S3), ("host", "b.s3.us-east-1.amazonaws.com")];
         let presigned = "/b/k?X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Expires=9";
-        let cases: Vec<((String, String, Protocol), &str, &str, Protocol)> = vec![
+        let cases = [
             (
                 asked("POST", "/", &[("authorization", EC2)], Some("Action=RunInstances&Version=1")),
                 "ec2",

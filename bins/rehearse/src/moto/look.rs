@@ -25,6 +25,8 @@ pub struct Raw {
     pub instances: Vec<Instance>,
     /// Auto Scaling groups.
     pub groups: Vec<Group>,
+    /// Scheduled actions that have not fired.
+    pub scheduled: Vec<Scheduled>,
     /// Balancers without addresses, target groups with targets that lack address, state and zone.
     pub edge: Edge,
 }
@@ -51,12 +53,25 @@ pub struct Group {
     pub instances: Vec<String>,
 }
 
+/// A scheduled action of an Auto Scaling group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The group's name.
+    pub group: String,
+    /// Its own name.
+    pub name: String,
+    /// When it fires.
+    pub start: jiff::Timestamp,
+    /// `MinSize`, `MaxSize`, `DesiredCapacity`, as far as it sets them.
+    pub sizes: Vec<(&'static str, String)>,
+}
+
 /// Looks at moto, and keeps what can't have changed since the last look.
 #[derive(Debug)]
 pub struct Eye {
     client: Client,
     user_data: HashMap<String, Vec<u8>>,
-    edge: Option<(Instant, Edge, Vec<Group>)>,
+    edge: Option<(Instant, Edge, Vec<Group>, Vec<Scheduled>)>,
 }
 
 impl Eye {
@@ -73,13 +88,17 @@ impl Eye {
     pub async fn look(&mut self, changed: bool) -> Result<Raw, Refusal> {
         let old = self.edge.as_ref().is_none_or(|(read, ..)| read.elapsed() > EDGE_AGE);
         let edge = async {
-            if changed || old { Some(tokio::try_join!(edge(&self.client), groups(&self.client))) } else { None }
+            if changed || old {
+                Some(tokio::try_join!(edge(&self.client), groups(&self.client), scheduled(&self.client)))
+            } else {
+                None
+            }
         };
         let (instances, edge) = tokio::join!(instances(&self.client), edge);
         let mut instances = instances?;
         if let Some(edge) = edge {
-            let (edge, groups) = edge?;
-            self.edge = Some((Instant::now(), edge, groups));
+            let (edge, groups, scheduled) = edge?;
+            self.edge = Some((Instant::now(), edge, groups, scheduled));
         }
         self.user_data.retain(|id, _| instances.iter().any(|instance| &instance.id == id));
         let unread: Vec<String> = instances
@@ -97,8 +116,9 @@ impl Eye {
                 instance.user_data.clone_from(user_data);
             }
         }
-        let (edge, groups) = self.edge.as_ref().map(|(_, e, g)| (e.clone(), g.clone())).unwrap_or_default();
-        Ok(Raw { instances, groups, edge })
+        let (edge, groups, scheduled) =
+            self.edge.as_ref().map(|(_, e, g, s)| (e.clone(), g.clone(), s.clone())).unwrap_or_default();
+        Ok(Raw { instances, groups, scheduled, edge })
     }
 
     /// Reads an instance's user data again, after a call that may have changed it.
@@ -162,6 +182,11 @@ async fn instances(client: &Client) -> Result<Vec<Instance>, Refusal> {
 async fn groups(client: &Client) -> Result<Vec<Group>, Refusal> {
     let answers = pages(client, Service::AutoScaling, Params::action("DescribeAutoScalingGroups")).await?;
     Ok(answers.iter().flat_map(read_groups).collect())
+}
+
+async fn scheduled(client: &Client) -> Result<Vec<Scheduled>, Refusal> {
+    let answers = pages(client, Service::AutoScaling, Params::action("DescribeScheduledActions")).await?;
+    Ok(answers.iter().flat_map(read_scheduled).collect())
 }
 
 async fn edge(client: &Client) -> Result<Edge, Refusal> {
@@ -281,6 +306,21 @@ pub fn read_groups(result: &Node) -> Vec<Group> {
         }
     };
     result.list(&["AutoScalingGroups"]).map(group).collect()
+}
+
+/// The actions of an answer to DescribeScheduledActions that have a time to start.
+#[must_use]
+pub fn read_scheduled(result: &Node) -> Vec<Scheduled> {
+    let action = |item: &Node| {
+        let size = |name: &'static str| item.child(name).map(|size| (name, size.text.clone()));
+        Some(Scheduled {
+            group: item.get(&["AutoScalingGroupName"]).to_owned(),
+            name: item.get(&["ScheduledActionName"]).to_owned(),
+            start: item.get(&["StartTime"]).parse().ok()?,
+            sizes: ["MinSize", "MaxSize", "DesiredCapacity"].into_iter().filter_map(size).collect(),
+        })
+    };
+    result.list(&["ScheduledUpdateGroupActions"]).filter_map(action).collect()
 }
 
 fn read_attributes(answer: &Node, result: &str) -> BTreeMap<String, String> {
@@ -513,6 +553,15 @@ mod tests {
         assert_eq!(group.stickiness, None);
         assert_eq!(group.targets.len(), 1);
         assert_eq!(group.targets[0].port, 80);
+    }
+
+    #[test]
+    fn scheduled_actions_are_read() {
+        let scheduled = read_scheduled(&result("scheduled-actions"));
+        assert_eq!(scheduled.len(), 2);
+        assert_eq!((scheduled[1].group.as_str(), scheduled[1].name.as_str()), ("g1", "s2"));
+        assert_eq!(scheduled[1].start.to_string(), "2026-11-24T01:00:00Z");
+        assert_eq!(scheduled[1].sizes, [("MinSize", "0".to_owned()), ("DesiredCapacity", "0".to_owned())]);
     }
 
     #[test]

@@ -77,8 +77,11 @@ fn spawn(cloud: &Cloud) -> Result<u32> {
     fs::write(&images, base_images().to_string()).or_fail(|| Failure::program("can't write the base images' list"))?;
     let log = File::create(log_file(&cloud.home)).or_fail(|| Failure::program("can't write moto's log"))?;
     let errors = log.try_clone().or_fail(|| Failure::program("can't write moto's log"))?;
-    let program = crate::install::venv::bin(&cloud.cache).join("moto_server");
+    let script = cloud.home.join("moto.py");
+    fs::write(&script, include_str!("start.py")).or_fail(|| Failure::program("can't write moto's start script"))?;
+    let program = crate::install::venv::bin(&cloud.cache).join("python3");
     let child = Command::new(&program)
+        .arg(&script)
         .args(["-H", "127.0.0.1", "-p", &cloud.moto_port.to_string()])
         .env_remove("PYTHONPATH")
         .env_remove("PYTHONHOME")

@@ -149,11 +149,6 @@ impl Node {
         path.iter().try_fold(self, |node, name| node.child(name))
     }
 
-    /// The element at a path of names, to change.
-    pub fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
-        path.iter().try_fold(self, |node, name| node.child_mut(name))
-    }
-
     /// The children of the element at a path: the members of a list. None where it is missing.
     pub fn list<'a>(&'a self, path: &[&str]) -> impl Iterator<Item = &'a Node> + use<'a> {
         self.at(path).map_or([].as_slice(), |node| node.children.as_slice()).iter()
