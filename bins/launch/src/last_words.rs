@@ -11,23 +11,25 @@ use gyron_core::step::Context;
 /// How many lines of each log are shown.
 const LINES: usize = 20;
 
+/// How many characters of a line are shown: a console has keys in it.
+const WIDTH: usize = 240;
+
 /// How long the instance may take to say it: the person who waits has waited for the deadline already.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// The units that failed and the last warnings, by whatever the image's init system is.
-const SCRIPT: &str = "systemctl --failed --no-legend --plain --no-pager; journalctl -n 20 --no-pager -p warning -o cat";
+/// The units that failed or start over and over, and the end of the journal: an app that crashes in a loop often says why
+/// as plain information. What the agent that brings this says of itself explains nothing.
+const SCRIPT: &str = "systemctl list-units --state=failed,activating --all --no-legend --plain --no-pager
+journalctl -b -n 80 --no-pager -o short | grep -v amazon-ssm-agent | tail -n 18";
 
-/// The last lines of console and journal, indented for a failure's detail. What can't be had is left out: this only
-/// explains a failure, and must not become one.
+/// The last lines of its journal or, where no agent answers, of its console, indented for a failure's detail. What can't
+/// be had is left out: this only explains a failure, and must not become one.
 pub async fn of(context: &Context, aws: &Aws, instance: &InstanceId) -> String {
-    let mut text = String::new();
-    if let Some(console) = console(aws, instance).await {
-        text.push_str(&section(&format!("the end of {instance}'s console:"), &console));
+    if let Some(journal) = journal(context, aws, instance).await.filter(|journal| !journal.trim().is_empty()) {
+        return section(&format!("the last lines of {instance}:"), &journal);
     }
-    if let Some(journal) = journal(context, aws, instance).await {
-        text.push_str(&section(&format!("failed units and last warnings on {instance}:"), &journal));
-    }
-    text
+    let console = console(aws, instance).await.unwrap_or_default();
+    section(&format!("the end of {instance}'s console:"), &console)
 }
 
 async fn console(aws: &Aws, instance: &InstanceId) -> Option<String> {
@@ -58,7 +60,7 @@ fn section(title: &str, log: &str) -> String {
 
 /// Without what would move a terminal's cursor or ring its bell.
 fn printable(line: &str) -> String {
-    line.chars().filter(|letter| !letter.is_control() || *letter == '\t').collect()
+    line.chars().filter(|letter| !letter.is_control() || *letter == '\t').take(WIDTH).collect()
 }
 
 #[cfg(test)]
