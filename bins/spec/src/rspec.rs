@@ -115,15 +115,16 @@ impl Said {
             .examples
             .into_iter()
             .map(|written| {
+                let (file, line) = (here(&written.file_path), written.line_number);
                 let outcome = match written.status.as_str() {
                     "passed" => Outcome::Passed,
                     "pending" => Outcome::Pending(written.pending_message.unwrap_or_default()),
                     _ => {
                         let block = blocks.next().flatten();
-                        Outcome::Failed(here(&block.unwrap_or_else(|| in_words(written.exception))))
+                        let why = here(&block.unwrap_or_else(|| in_words(written.exception)));
+                        Outcome::Failed(without_place(&why, &file, line))
                     }
                 };
-                let (file, line) = (here(&written.file_path), written.line_number);
                 Example { name: written.full_description, file, line, took: written.run_time, outcome }
             })
             .collect();
@@ -159,6 +160,13 @@ fn own_lines(text: &str) -> String {
     own.collect::<Vec<_>>().join("\n")
 }
 
+/// A backtrace that only says where the example itself stands says nothing new.
+fn without_place(text: &str, file: &str, line: u32) -> String {
+    let place = format!("# {file}:{line}:in `block ");
+    let lines = text.lines().filter(|line| !line.starts_with(&place));
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
 fn last_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
@@ -186,8 +194,13 @@ fn failure_blocks(text: &str, examples: &[Written]) -> Vec<Option<String>> {
         .map(|index| {
             let start = starts[index]? + 1;
             let next = starts[index + 1..].iter().flatten().next().copied().unwrap_or(end);
-            let block = lines[start..next].iter().map(|line| line.strip_prefix("     ").unwrap_or(line).trim_end());
-            Some(block.collect::<Vec<_>>().join("\n").trim_matches('\n').trim_end().to_owned())
+            // As far in as the name in the header.
+            let indent = format!("  {}) ", index + 1).len();
+            let block = lines[start..next].iter().map(|line| {
+                let spaces = line.bytes().take(indent).take_while(|byte| *byte == b' ').count();
+                line[spaces..].trim_end()
+            });
+            Some(block.collect::<Vec<_>>().join("\n").trim_matches('\n').to_owned())
         })
         .collect()
 }
@@ -245,8 +258,6 @@ mod tests {
         Failure/Error: it { should be_running }
           expected Service "shop" to be running
           /bin/sh -c ps\ aux\ \|\ grep\ -w\ --\ shop\ \|\ grep\ -qv\ grep
-
-        # spec/shop_spec.rb:5:in `block (3 levels) in <top (required)>'
         "#);
         insta::assert_snapshot!(failed(5), @r#"
         Failure/Error: raise IOError, "line one\n\n  1) line two"
@@ -342,14 +353,16 @@ mod tests {
         }
 
         #[test]
-        fn blocks_are_found_again(bodies in proptest::collection::vec("[a-z]{1,9}(\n     [a-z]{1,9}){0,3}", 1..6)) {
+        fn blocks_are_found_again(bodies in proptest::collection::vec("[a-z]{1,9}(\n[a-z]{1,9}){0,3}", 1..12)) {
             let examples: Vec<_> = (0..bodies.len()).map(|index| failed(&format!("thing {index}"))).collect();
             let mut text = "Failures:\n\n".to_owned();
             for (index, body) in bodies.iter().enumerate() {
-                text.push_str(&format!("  {}) thing {index}\n     {body}\n\n", index + 1));
+                let header = format!("  {}) ", index + 1);
+                let lines = body.lines().map(|line| format!("{}{line}\n", " ".repeat(header.len())));
+                text.push_str(&format!("{header}thing {index}\n{}\n", lines.collect::<String>()));
             }
             text.push_str("Finished in 1 second\n");
-            let expected: Vec<_> = bodies.iter().map(|body| Some(body.replace("\n     ", "\n"))).collect();
+            let expected: Vec<_> = bodies.into_iter().map(Some).collect();
             prop_assert_eq!(failure_blocks(&text, &examples), expected);
         }
     }

@@ -80,7 +80,8 @@ pub fn served(action: &str, params: &Params) -> Result<(), Refusal> {
                 Some(other) => return no(&format!("target groups with protocol {other}")),
             }
             match params.get("ProtocolVersion") {
-                None | Some("HTTP1") => {}
+                // Empty from Terraform's provider, where the module names none.
+                None | Some("" | "HTTP1") => {}
                 Some(other) => return no(&format!("target groups with protocol version {other}")),
             }
         }
@@ -232,6 +233,7 @@ mod tests {
             ("CreateLoadBalancer", "Name=x", false),
             ("CreateTargetGroup", "TargetType=lambda", true),
             ("CreateTargetGroup", "TargetType=instance&Protocol=HTTP&ProtocolVersion=HTTP1", false),
+            ("CreateTargetGroup", "TargetType=instance&Protocol=HTTP&ProtocolVersion=", false),
             ("CreateListener", "Protocol=HTTPS", true),
             (
                 "ModifyTargetGroupAttributes",
