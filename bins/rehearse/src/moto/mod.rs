@@ -77,7 +77,7 @@ fn spawn(cloud: &Cloud) -> Result<u32> {
     fs::write(&images, base_images().to_string()).or_fail(|| Failure::program("can't write the base images' list"))?;
     let log = File::create(log_file(&cloud.home)).or_fail(|| Failure::program("can't write moto's log"))?;
     let errors = log.try_clone().or_fail(|| Failure::program("can't write moto's log"))?;
-    let script = cloud.home.join("moto.py");
+    let script = cloud.home.join("start-moto.py");
     fs::write(&script, include_str!("start.py")).or_fail(|| Failure::program("can't write moto's start script"))?;
     let program = crate::install::venv::bin(&cloud.cache).join("python3");
     let child = Command::new(&program)
