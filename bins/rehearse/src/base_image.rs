@@ -116,15 +116,17 @@ async fn stands(podman: &Podman, base: &str, key: &str) -> Result<bool> {
     Ok(found)
 }
 
-/// Makes an image the current one of its base, and lets the earlier ones go.
+/// How many builds of a base are kept, for whoever goes back and forth between versions of this program.
+const KEPT: usize = 3;
+
+/// Makes an image the current one of its base, and lets the oldest ones go.
 async fn make_current(podman: &Podman, base: &str, image: &str) -> Result<()> {
     podman.command().args(["tag", image, &reference(base)]).run().await?;
-    for old in podman.names(&format!("localhost/gyron/base/{base}:")).await? {
-        if old == image || old == reference(base) {
-            continue;
-        }
+    // podman lists the newest first.
+    let names = podman.names(&format!("localhost/gyron/base/{base}:")).await?;
+    for old in names.iter().filter(|name| **name != reference(base)).skip(KEPT) {
         // A cloud that is up may still stand on it: then only the name goes.
-        podman.command().args(["untag", &old, &old]).ending().await?;
+        podman.command().args(["untag", old, old]).ending().await?;
     }
     podman.command().args(["image", "prune", "-f"]).ending().await?;
     Ok(())

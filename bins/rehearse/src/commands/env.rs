@@ -74,8 +74,8 @@ fn exceptions(cloud: &Cloud) -> String {
 }
 
 fn proxied() -> bool {
-    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].iter().any(|name| set(name))
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].into_iter().any(set)
 }
 
 /// The folder of gyron's own programs.

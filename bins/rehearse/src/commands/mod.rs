@@ -64,6 +64,18 @@ fn flag(name: &str) -> String {
     if name == "default" { String::new() } else { format!(" --cloud {name}") }
 }
 
+/// Waits for something that may take minutes, and says so: silence is what CI kills.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let begun = std::time::Instant::now();
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(std::time::Duration::from_secs(20), &mut work).await {
+            Ok(done) => return done,
+            Err(_) => say(&format!("  {what} ({} s)", begun.elapsed().as_secs())),
+        }
+    }
+}
+
 /// A line of progress.
 fn say(line: &str) {
     anstream::eprintln!("{line}");

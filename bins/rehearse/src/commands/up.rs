@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use gyron_core::failure::{Failure, OrFail, Result};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{daemon, env, exec, flag, say};
+use super::{daemon, env, exec, flag, patiently, say};
 use crate::base_image;
 use crate::bodies::Bodies;
 use crate::bodies::podman::Podman;
@@ -24,8 +26,8 @@ pub async fn run(name: &str, region: &str) -> Result<()> {
     let home = Cloud::home_of(name)?;
     let cache = Cloud::shared_cache()?;
     std::fs::create_dir_all(&home).or_fail(|| Failure::program(format!("can't make {}", home.display())))?;
-    let _alone = lock(&home.join("lock")).await?;
-    prepare(&cache).await?;
+    let _alone = lock(&home.join("lock"), "up for this cloud").await?;
+    patiently("still preparing", prepare(&cache)).await?;
 
     let cloud = claim(name, region, &home, &cache).await?;
     write_files(&cloud)?;
@@ -41,7 +43,7 @@ pub async fn run(name: &str, region: &str) -> Result<()> {
 /// What could not be installed, with the command that does it.
 pub async fn setup() -> Result<()> {
     install::as_root("setup")?;
-    prepare(&Cloud::shared_cache()?).await?;
+    patiently("still preparing", prepare(&Cloud::shared_cache()?)).await?;
     say("all that a cloud needs is there");
     Ok(())
 }
@@ -49,7 +51,7 @@ pub async fn setup() -> Result<()> {
 async fn prepare(cache: &Path) -> Result<()> {
     std::fs::create_dir_all(cache).or_fail(|| Failure::program(format!("can't make {}", cache.display())))?;
     // Two clouds that come up at once share what this makes.
-    let _alone = lock(&cache.join("lock")).await?;
+    let _alone = lock(&cache.join("lock"), "preparing the same cache").await?;
     install::packages(say).await?;
     venv::ensure(cache, say).await?;
     terraform::ensure(cache, say).await?;
@@ -117,12 +119,21 @@ fn free_port() -> Result<u16> {
     Ok(port.or_fail(|| Failure::program("can't find a free port on loopback"))?.port())
 }
 
-async fn lock(at: &Path) -> Result<Flock<File>> {
-    let path = at.to_owned();
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = File::create(&path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| std::io::Error::from(errno))
-    });
-    let locked = locked.await.map_err(std::io::Error::other).and_then(|lock| lock);
-    locked.or_fail(|| Failure::program(format!("can't lock {}", at.display())))
+/// Waits until no other gyron-rehearse is at it.
+async fn lock(at: &Path, doing: &str) -> Result<Flock<File>> {
+    let broken = || Failure::program(format!("can't lock {}", at.display()));
+    let mut file = File::create(at).or_fail(broken)?;
+    let mut told = false;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(broken().because(std::io::Error::from(errno))),
+        };
+        if !told {
+            say(&format!("waiting for another gyron-rehearse that is {doing}"));
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
