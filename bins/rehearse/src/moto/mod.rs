@@ -81,11 +81,10 @@ fn spawn(cloud: &Cloud) -> Result<u32> {
     fs::write(&script, include_str!("start.py")).or_fail(|| Failure::program("can't write moto's start script"))?;
     let program = crate::install::venv::bin(&cloud.cache).join("python3");
     let child = Command::new(&program)
+        // Nothing of the home or of the user's own Python may stand in moto's way.
+        .args(["-I", "-u"])
         .arg(&script)
         .args(["-H", "127.0.0.1", "-p", &cloud.moto_port.to_string()])
-        .env_remove("PYTHONPATH")
-        .env_remove("PYTHONHOME")
-        .env("PYTHONUNBUFFERED", "1")
         .env("TMPDIR", &cloud.home)
         // Its preloaded images have no bodies; only the rehearsal's own are there.
         .env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
