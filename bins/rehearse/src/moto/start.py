@@ -9,7 +9,8 @@ create_version = LaunchTemplate.create_version
 
 def create_version_with_user_data(self, data, description):
     # Moto 5.2 decodes the user data of a template's first version only; a group that uses a later one fails.
-    if data.get("UserData") is not None:
+    # The first version comes here decoded already.
+    if isinstance(data.get("UserData"), str):
         data = {**data, "UserData": parse_user_data(data["UserData"])}
     return create_version(self, data, description)
 
