@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use gyron_tests::App;
-use gyron_tests::cloud::{Cloud, counts, difference};
+use gyron_tests::cloud::{Cloud, OwnCloud, counts, difference};
 use gyron_tests::load::{Load, ask};
 use serde_json::Value;
 
@@ -31,7 +31,10 @@ fn version(app: &App) -> String {
 
 #[test]
 fn the_shop_goes_all_the_way_twice_and_back_under_load() {
-    let cloud = Cloud::of_tests();
+    // The whole of a cloud is compared below, so it is one that no other test changes; it stands beside theirs.
+    let own = OwnCloud::up("shop");
+    assert!(!own.traces().is_empty(), "a look that finds nothing of a cloud that is up proves nothing");
+    let cloud = own.cloud.clone();
     let app = App::example("shop");
     cloud.prepare(&app);
     let gyron = |program: &str, args: &[&str]| cloud.succeed(&app, program, args);
@@ -41,11 +44,11 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     let before = cloud.inventory(BUCKET);
     gyron("gyron-bake", &[]);
     let baked = cloud.inventory(BUCKET);
-    let own = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" objects")).collect::<Vec<_>>();
-    assert_eq!(own(counts(&before, &baked)), ["+ 1 images", "+ 1 snapshots"], "{:?}", difference(&before, &baked));
+    let kept = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" objects")).collect::<Vec<_>>();
+    assert_eq!(kept(counts(&before, &baked)), ["+1 images", "+1 snapshots"], "{:?}", difference(&before, &baked));
     gyron("gyron-spec", &[]);
     assert!(app.read(".gyron/junit/spec.xml").contains("<testcase"));
-    assert_eq!(own(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new());
+    assert_eq!(kept(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new());
 
     // The second half, where no colour is live yet.
     gyron("gyron-launch", &["edge", "--env", "production"]);
@@ -96,6 +99,8 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     std::thread::sleep(std::time::Duration::from_secs(4));
     let tally = load.end();
     assert!(tally.failures.values().sum::<u64>() > 0, "a load that can't fail proves nothing: {tally:?}");
+
+    assert_eq!(own.down(), Vec::<String>::new(), "a cloud that is down leaves nothing on the machine");
 }
 
 fn sorted(mut names: [String; 2]) -> Vec<String> {

@@ -154,6 +154,79 @@ fn texts(value: &Value) -> BTreeSet<String> {
     items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// A cloud of one test's own, gone at its end however that comes.
+#[derive(Debug)]
+pub struct OwnCloud {
+    /// The cloud.
+    pub cloud: Cloud,
+    number: String,
+}
+
+impl OwnCloud {
+    /// Brings one up beside the cloud of the tests.
+    ///
+    /// # Panics
+    /// Where it doesn't come up.
+    #[must_use]
+    pub fn up(name: &str) -> Self {
+        let cloud = Cloud { name: format!("{}-{name}", Cloud::of_tests().name) };
+        let _ = cloud.ask(&["up"]);
+        let status: Value = serde_json::from_str(&cloud.ask(&["status", "--json"])).expect("JSON");
+        let endpoint = status["endpoint"].as_str().expect("an endpoint").to_owned();
+        let number = endpoint.split('.').nth(2).expect("an address").to_owned();
+        OwnCloud { cloud, number }
+    }
+
+    /// Takes it down, and lists what is left of it on the machine: containers, namespaces, links, routes, rules,
+    /// mounts, processes.
+    ///
+    /// # Panics
+    /// Where it doesn't go down.
+    #[must_use]
+    pub fn down(self) -> Vec<String> {
+        let _ = self.cloud.ask(&["down"]);
+        self.traces()
+    }
+
+    /// What of it can be seen on the machine.
+    ///
+    /// # Panics
+    /// Where the machine can't be asked.
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        let (number, name) = (&self.number, regex::escape(&self.cloud.name));
+        let own = regex::Regex::new(&format!(r"gyron[-/]{number}\b|\bgy{number}[is]\b|198\.18\.{number}\.|{name}"));
+        let own = own.expect("a pattern");
+        let shell = |command: &str| Command::new("sh").args(["-c", command]).output().expect("sh runs").stdout;
+        let mut seen = Vec::new();
+        for command in ["ip netns", "ip -o link", "ip -o address", "ip route show table all", "iptables-save", "mount"]
+        {
+            seen.extend(shell(command));
+        }
+        seen.extend(
+            podman().args(["ps", "--all", "--format", "{{.Names}} {{.Labels}}"]).output().expect("podman").stdout,
+        );
+        seen.extend(podman().args(["images", "--format", "{{.Repository}}:{{.Tag}}"]).output().expect("podman").stdout);
+        let mut lines: Vec<String> =
+            String::from_utf8_lossy(&seen).lines().filter(|line| own.is_match(line)).map(str::to_owned).collect();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Ok(command) = std::fs::read(entry.path().join("cmdline")) else { continue };
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            if own.is_match(&command) {
+                lines.push(command);
+            }
+        }
+        lines
+    }
+}
+
+impl Drop for OwnCloud {
+    fn drop(&mut self) {
+        // A test that failed half-way must not leave its cloud; one that took it down finds nothing more to do.
+        let _ = self.cloud.rehearse(&["down"]).output();
+    }
+}
+
 /// What is in `after` and was not in `before`, and the other way round: `+ images ami-1`, `- instances i-1`.
 #[must_use]
 pub fn difference(before: &Inventory, after: &Inventory) -> Vec<String> {

@@ -134,7 +134,9 @@ def play(order, work):
         for key in ("msg", "stdout", "stderr"):
             failure[key] = failure[key][-2000:]
     with open(work + "/ansible.log", "rb") as log:
-        request = urllib.request.Request(order["log"], data=log.read(), method="PUT")
+        # urllib would call it a form.
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        request = urllib.request.Request(order["log"], data=log.read(), method="PUT", headers=headers)
         try:
             urllib.request.urlopen(request, timeout=120).close()
         except OSError as error:

@@ -33,13 +33,28 @@ pub async fn run(cloud: &Cloud, folder: &Path) -> Result<()> {
         }
         // What any role of instances says: EC2 may take it on.
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
-        aws(cloud, &["iam", "create-role", "--role-name", name, "--assume-role-policy-document", trust]).await?;
-        aws(cloud, &["iam", "create-instance-profile", "--instance-profile-name", name]).await?;
-        let role = ["iam", "add-role-to-instance-profile", "--instance-profile-name", name, "--role-name", name];
-        aws(cloud, &role).await?;
+        for call in [
+            &["iam", "create-role", "--role-name", name, "--assume-role-policy-document", trust][..],
+            &["iam", "create-instance-profile", "--instance-profile-name", name],
+            &["iam", "add-role-to-instance-profile", "--instance-profile-name", name, "--role-name", name],
+        ] {
+            made_or_there(aws(cloud, call).await)?;
+        }
         say(&format!("  instance profile {name}"));
     }
     Ok(())
+}
+
+/// Another app's `prepare` may be at the same profile; a profile takes one role, which IAM counts as a limit.
+fn made_or_there(made: Result<String>) -> Result<()> {
+    match made {
+        Err(failure)
+            if !["EntityAlreadyExists", "LimitExceeded"].iter().any(|code| failure.report().contains(code)) =>
+        {
+            Err(failure)
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn aws(cloud: &Cloud, args: &[&str]) -> Result<String> {
