@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -35,6 +37,7 @@ pub struct Program {
     patience: Duration,
     grace: Duration,
     ask_with: Option<Signal>,
+    file: Option<PathBuf>,
 }
 
 /// Which of the two streams a line came from.
@@ -73,6 +76,7 @@ impl Program {
             patience: Duration::ZERO,
             grace: GRACE,
             ask_with: None,
+            file: None,
         })
     }
 
@@ -112,6 +116,14 @@ impl Program {
         self
     }
 
+    /// Has it write both streams to a file, from which the lines are read: should gyron be killed, a program that has work
+    /// to put in order doesn't die of a pipe that nobody reads. All lines then count as standard output.
+    #[must_use]
+    pub fn writes_to(mut self, file: &Path) -> Self {
+        self.file = Some(file.to_owned());
+        self
+    }
+
     /// Runs it to its end and hands over each line as it comes.
     ///
     /// # Errors
@@ -128,6 +140,11 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
+        if let Some(path) = &self.file {
+            let unwritable = || Failure::usage(format!("can't write {}", path.display()));
+            let file = std::fs::File::create(path).or_fail(unwritable)?;
+            command.stdout(file.try_clone().or_fail(unwritable)?).stderr(file);
+        }
         die_with_parent(&mut command);
         let mut child = command.spawn().or_fail(|| Failure::program(format!("{} can't be started", self.name)))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
@@ -138,6 +155,10 @@ impl Program {
         }
         if let Some(err) = child.stderr.take() {
             tokio::spawn(read(err, Stream::Err, tell.clone()));
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        if let Some(path) = &self.file {
+            tokio::spawn(follow(path.clone(), over.clone(), tell.clone()));
         }
         drop(tell);
 
@@ -172,6 +193,7 @@ impl Program {
                 },
                 ended = child.wait(), if status.is_none() => {
                     status = Some(ended.or_fail(|| Failure::defect(format!("lost sight of {}", self.name)))?);
+                    over.store(true, Ordering::Release);
                     // What it left behind in its group would hold the pipes open for ever.
                     send(group, Signal::SIGTERM);
                 }
@@ -248,6 +270,31 @@ async fn read(stream: impl AsyncRead + Unpin, from: Stream, tell: mpsc::Sender<(
     }
 }
 
+/// Reads the lines that a program appends to a file, until it is over.
+async fn follow(path: PathBuf, over: Arc<AtomicBool>, tell: mpsc::Sender<(Stream, String)>) {
+    let Ok(file) = tokio::fs::File::open(path).await else { return };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        // Asked before reading: what was written before the end is then read for certain.
+        let last = over.load(Ordering::Acquire);
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) if !last => tokio::time::sleep(Duration::from_millis(100)).await,
+            Ok(0) | Err(_) if line.is_empty() => return,
+            Err(_) => return,
+            Ok(_) if line.ends_with(b"\n") || last => {
+                let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+                line.clear();
+                if tell.send((Stream::Out, text)).await.is_err() {
+                    return;
+                }
+            }
+            // Half a line: the rest is being written.
+            Ok(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -284,6 +331,18 @@ mod tests {
         let begun = std::time::Instant::now();
         shell("sleep 60 & echo done").succeed(&Stop::never(), |_, _| {}).await.unwrap();
         assert!(begun.elapsed().as_secs() < 30);
+    }
+
+    #[tokio::test]
+    async fn lines_come_from_a_file_too_to_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        shell("echo one; sleep 0.3; printf tw; sleep 0.3; echo o >&2; printf three")
+            .writes_to(&folder.path().join("log"))
+            .succeed(&Stop::never(), |_, line| seen.push(line.to_owned()))
+            .await
+            .unwrap();
+        assert_eq!(seen, ["one", "two", "three"]);
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl<'a> Terraform<'a> {
             .program()?
             .args(["init", "-input=false", "-no-color", "-reconfigure"])
             .args(backend.map(|setting| format!("-backend-config={setting}")));
-        let ended = self.watch(&program, &what, |_, _| Event::Nothing).await?;
+        let ended = self.watch(program, &what, |_, _| Event::Nothing).await?;
         if ended.status.success() { Ok(()) } else { Err(trouble::init_failure(&what, &ended.last_lines)) }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Terraform<'a> {
         } else {
             program.args(["-lock-timeout=60s".to_owned(), format!("-out={}", self.plan_file().display())])
         };
-        let (ended, events) = self.stream(&program, &what).await?;
+        let (ended, events) = self.stream(program, &what).await?;
         match ended.status.code() {
             Some(2) => Ok(Plan { changes: events.changes, empty: false }),
             Some(0) => {
@@ -172,7 +172,7 @@ impl<'a> Terraform<'a> {
             .args(["apply", "-input=false", "-json", "-lock-timeout=60s"])
             .args([&plan.0])
             .ends(PATIENCE, Signal::SIGINT, GRACE);
-        let (ended, events) = self.stream(&program, &what).await?;
+        let (ended, events) = self.stream(program, &what).await?;
         if ended.status.success() { Ok(()) } else { Err(self.failure(&what, &ended, &events)) }
     }
 
@@ -188,7 +188,7 @@ impl<'a> Terraform<'a> {
             .args(["import", "-input=false", "-no-color", "-lock-timeout=60s"])
             .args([format!("-var-file={}", variables.0.display())])
             .args([address, id]);
-        let ended = self.watch(&program, &what, |_, _| Event::Nothing).await?;
+        let ended = self.watch(program, &what, |_, _| Event::Nothing).await?;
         if ended.status.success() { Ok(()) } else { Err(trouble::init_failure(&what, &ended.last_lines)) }
     }
 
@@ -228,7 +228,7 @@ impl<'a> Terraform<'a> {
         trouble::init_failure(what, &ended.last_lines)
     }
 
-    async fn stream(&self, program: &Program, what: &str) -> Result<(Ended, Events)> {
+    async fn stream(&self, program: Program, what: &str) -> Result<(Ended, Events)> {
         let events = RefCell::new(Events::default());
         let ended = self
             .watch(program, what, |stream, text| {
@@ -241,9 +241,11 @@ impl<'a> Terraform<'a> {
     }
 
     /// Runs it, shows what is done, and keeps the heartbeat.
-    async fn watch(&self, program: &Program, what: &str, read: impl Fn(Stream, &str) -> Event) -> Result<Ended> {
+    async fn watch(&self, program: Program, what: &str, read: impl Fn(Stream, &str) -> Event) -> Result<Ended> {
         let console = &self.context.console;
         let state = RefCell::new("terraform runs".to_owned());
+        // With a file, Terraform outlives a gyron that is killed for long enough to write its state and unlock it.
+        let program = program.writes_to(&self.folder.join("log"));
         let run = program.run(&self.context.stop, |stream, text| match read(stream, text) {
             Event::Done(line) => console.say(format!("    {line}")),
             Event::State(now) => *state.borrow_mut() = now,
