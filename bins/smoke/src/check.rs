@@ -137,9 +137,12 @@ impl Check {
             return if NOT_READY.contains(&status) { Judged::NotYet(said) } else { Judged::Wrong(said) };
         }
         let mut faults = self.faults_of_json(body);
-        faults.extend(self.contains.iter().filter(|text| !body.contains(*text)).map(|_| "another body".to_owned()));
-        faults.extend(self.matches.iter().filter(|regex| !regex.is_match(body)).map(|_| "another body".to_owned()));
-        faults.dedup();
+        faults.extend(
+            self.contains.iter().filter(|text| !body.contains(*text)).map(|_| "a body without that text".to_owned()),
+        );
+        faults.extend(
+            self.matches.iter().filter(|regex| !regex.is_match(body)).map(|_| "a body that does not match".to_owned()),
+        );
         if !faults.is_empty() {
             if let Some(whole) = cut_from {
                 faults.push(format!("only the first {} of its {whole} bytes were looked at", body.len()));
@@ -252,13 +255,21 @@ mod tests {
                 r#"wrong: status 200, $..up = false: [{"up": true}, {"up": false}]"#,
             ),
             (r#"contains = "Shop {version}""#, answer(200, "Corner Shop 1.4.0!"), "right"),
-            (r#"contains = "Shop {version}""#, answer(200, "Shop"), "wrong: status 200, another body: Shop"),
+            (
+                r#"contains = "Shop {version}""#,
+                answer(200, "Shop"),
+                "wrong: status 200, a body without that text: Shop",
+            ),
             (r#"matches = "^v{version}$""#, answer(200, "v1.4.0"), "right"),
-            (r#"matches = "^v{version}$""#, answer(200, "v1x4x0"), "wrong: status 200, another body: v1x4x0"),
+            (
+                r#"matches = "^v{version}$""#,
+                answer(200, "v1x4x0"),
+                "wrong: status 200, a body that does not match: v1x4x0",
+            ),
             (r#"matches = "^[0-9]{2}$""#, answer(200, "42"), "right"),
             (r#"within = "1s""#, answer(200, ""), "right"),
             (r#"within = "50ms""#, answer(200, ""), "not yet: the right answer, after 80 ms"),
-            ("within = \"50ms\"\ncontains = \"x\"", answer(200, "y"), "wrong: status 200, another body: y"),
+            ("within = \"50ms\"\ncontains = \"x\"", answer(200, "y"), "wrong: status 200, a body without that text: y"),
         ];
         for (lines, seen, expected) in cases {
             let judged = match check(lines).judge(&seen) {
@@ -276,7 +287,8 @@ mod tests {
         assert_eq!(
             check("contains = \"z\"").judge(&seen),
             Judged::Wrong(
-                "status 200, another body, only the first 3 of its 9000 bytes were looked at: abc".to_owned()
+                "status 200, a body without that text, only the first 3 of its 9000 bytes were looked at: abc"
+                    .to_owned()
             )
         );
         assert_eq!(check("contains = \"a\"").judge(&seen), Judged::Right);

@@ -141,8 +141,15 @@ fn junit_file(env: &str) -> PathBuf {
 
 fn plan(checks: &[Check], world: &World, times: u32, inside: bool, launch: &Record<Launch>) -> Vec<String> {
     let colour = launch.so.facts.colour;
-    let mut lines = vec![format!("ask {colour} through {}, {times} times in a row each:", world.edge.url)];
-    lines.extend(checks.iter().map(|check| format!("  GET {}, expecting {}", check.path, check.expected())));
+    let asked = checks.iter().map(|check| {
+        format!(
+            "ask {colour} through {} for {}, {times} times in a row, expecting {}",
+            world.edge.url,
+            check.path,
+            check.expected()
+        )
+    });
+    let mut lines: Vec<_> = asked.collect();
     if inside {
         let names: Vec<_> = world.instances.iter().map(InstanceId::as_str).collect();
         lines.push(format!("ask the same on {} at port {}, by SSM", names.join(", "), world.edge.app_port));

@@ -14,6 +14,9 @@ pub(crate) const FILE: &str = ".gyron/junit/spec.xml";
 /// How many lines of one failed expectation are shown; the file has all of them.
 const LINES: usize = 20;
 
+/// How many failed expectations are shown.
+const SHOWN: usize = 10;
+
 /// Takes an earlier run's verdict away, so that none is there where this run comes to none.
 pub(crate) fn forget(root: &Path) {
     // Mostly there is none.
@@ -45,8 +48,12 @@ pub(crate) fn write(root: &Path, examples: &[Example]) -> Result<()> {
 /// The failed expectations, each with the place of its spec.
 pub(crate) fn failures(examples: &[Example]) -> String {
     let mut text = String::new();
-    for example in examples {
-        let Outcome::Failed(why) = &example.outcome else { continue };
+    let failed = examples.iter().filter_map(|example| match &example.outcome {
+        Outcome::Failed(why) => Some((example, why)),
+        _ => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    for (example, why) in failed.iter().take(SHOWN) {
         text.push_str(&format!("  {}:{}: {}\n", example.file, example.line, example.name));
         for line in why.lines().take(LINES) {
             text.push_str(format!("  | {line}").trim_end());
@@ -56,6 +63,9 @@ pub(crate) fn failures(examples: &[Example]) -> String {
         if more > 0 {
             text.push_str(&format!("  | ({more} more lines in {FILE})\n"));
         }
+    }
+    if failed.len() > SHOWN {
+        text.push_str(&format!("  and {} more, in {FILE}\n", failed.len() - SHOWN));
     }
     text.trim_end().to_owned()
 }
@@ -86,5 +96,7 @@ mod tests {
             text.starts_with("  spec/shop_spec.rb:7: the shop sells apples\n  | expected 2\n  |\n  |   got 1\n  spec/")
         );
         assert!(text.ends_with("  | line 20\n  | (2 more lines in .gyron/junit/spec.xml)"));
+        let many = vec![example("the shop is there", Outcome::Failed("no".to_owned())); 12];
+        assert!(failures(&many).ends_with("  | no\n  and 2 more, in .gyron/junit/spec.xml"));
     }
 }

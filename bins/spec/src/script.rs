@@ -68,7 +68,8 @@ pub(crate) fn trouble(reply: &Reply, image: &ImageId) -> Option<Failure> {
             .hint("its subnet needs a way out to S3: an internet or NAT gateway, or an S3 endpoint"),
         other => Failure::program(format!("the script that runs the specs ended with exit status {other}")),
     };
-    let lines: Vec<_> = reply.stderr.lines().collect();
+    // The agent's own last line says nothing new.
+    let lines: Vec<_> = reply.stderr.lines().filter(|line| !line.starts_with("failed to run commands:")).collect();
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     if last.is_empty() {
         return Some(failure);
@@ -107,7 +108,7 @@ mod tests {
         let reply = |status, stderr: &str| Reply { status, stdout: String::new(), stderr: stderr.to_owned() };
         let image = ImageId::new("ami-1");
         assert!(trouble(&reply(0, "W: a warning"), &image).is_none());
-        insta::assert_snapshot!(trouble(&reply(NO_SERVERSPEC, "E: Unable to locate package ruby-serverspec\n"), &image).unwrap().report(), @"
+        insta::assert_snapshot!(trouble(&reply(NO_SERVERSPEC, "E: Unable to locate package ruby-serverspec\nfailed to run commands: exit status 24\n"), &image).unwrap().report(), @"
         error: apt-get can't install ruby-serverspec on the instance
           | E: Unable to locate package ruby-serverspec
         hint: the instance needs a way out to its package mirror, as the image's own sources.list names it
