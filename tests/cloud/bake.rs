@@ -36,9 +36,21 @@ fn a_base_image_that_is_not_there() {
     let cloud = Cloud::of_tests();
     let app = packaged(&cloud, "nobase");
     let set = "bake.base.ssm=/aws/service/debian/release/99/latest/amd64";
-    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--set", set])), @"");
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--set", set])), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: the base image was not found: no SSM parameter /aws/service/debian/release/99/latest/amd64 in us-east-1
+    hint: bake.base in gyron.toml names it: by `ssm`, `id`, or `name` and `owner`
+    ");
     app.replace("gyron.toml", "{ ssm = \"/aws/service/debian/release/12/latest/amd64\" }", "{ id = \"ami-12345678\" }");
-    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &[])), @"");
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &[])), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: the base image was not found: ami-ID in us-east-1
+    hint: bake.base in gyron.toml names it: by `ssm`, `id`, or `name` and `owner`
+    ");
 }
 
 #[test]
@@ -56,7 +68,14 @@ fn a_play_that_fails_shows_the_task_and_leaves_nothing() {
     let error: String =
         shown.lines().skip_while(|line| !line.starts_with("error:")).fold(String::new(), |all, line| all + line + "\n");
     let error = regex_free(&error);
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"
+    error: the play failed at the task `Bring the pages`
+      --> site.yml:5
+      | Unexpected AnsibleActionFail error: Could not find or access '/var/lib/gyron.X/release/nowhere/' on the Ansible Controller.
+      | If you are using a module and expect the file to exist on the remote, see the remote_src option
+      already: no instance and no image of this bake are left
+    hint: the whole log is in .gyron/logs/ansible.log
+    ");
     assert_eq!(machines(&cloud, "badplay"), Vec::<String>::new());
     assert!(app.read(".gyron/logs/ansible.log").contains("Bring the pages"));
 }

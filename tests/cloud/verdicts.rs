@@ -30,6 +30,8 @@ static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_spec_that_fails_shows_the_expectation_and_its_line() {
+    // Its verdict marks the image that the other tests launch.
+    let _one_at_a_time = ENVIRONMENT.lock();
     let cloud = Cloud::of_tests();
     let app = app();
     let copy = App::empty();
@@ -47,7 +49,15 @@ fn a_spec_that_fails_shows_the_expectation_and_its_line() {
     assert!(shown.contains("Port \"81\""), "{shown}");
     assert!(copy.read(".gyron/junit/spec.xml").contains("<failure"));
     let error: String = shown.lines().skip_while(|line| !line.starts_with("error:")).collect::<Vec<_>>().join("\n");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    error: ami-ID does not meet 1 of 3 expectations
+      spec/small_spec.rb:10: Port "81" is expected to be listening
+      | Failure/Error: it { should be_listening }
+      |   expected Port "81" to be listening
+      |   /bin/sh -c ss\ -tunl\ \|\ grep\ -E\ --\ :81\\\
+      already: ami-ID is marked gyron:spec=failed, and gyron-launch refuses it
+    hint: mend the playbook or the spec, then run gyron-bake (or gyron-package, if the app changed) and gyron-spec
+    "#);
     // What the image says of itself has changed with the verdict: the shared app's own spec puts it right again.
     cloud.succeed(app, "gyron-spec", &[]);
 }

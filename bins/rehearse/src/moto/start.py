@@ -1,5 +1,6 @@
 """Starts moto's server, with what can only be mended inside it."""
 
+from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.utils import parse_user_data
 from moto.server import main
@@ -16,5 +17,19 @@ def create_version_with_user_data(self, data, description):
 
 
 LaunchTemplate.create_version = create_version_with_user_data
+
+terminate = Instance.terminate
+
+
+def terminate_with_interfaces(self):
+    # Moto 5.2 keeps the interfaces of a terminated instance for ever; AWS deletes the one it made with the instance.
+    before = terminate(self)
+    for index, interface in self.nics.items():
+        if index == 0 or interface.delete_on_termination:
+            self.ec2_backend.enis.pop(interface.id, None)
+    return before
+
+
+Instance.terminate = terminate_with_interfaces
 
 main()
