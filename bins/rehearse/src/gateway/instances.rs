@@ -448,6 +448,12 @@ pub fn show(answer: &mut Node, state: &State) {
         node.set("rootDeviceName", ROOT_DEVICE);
         node.set("virtualizationType", "hvm");
         node.remove("kernelId");
+        // Moto knows a default security group of the interface only.
+        if node.list(&["groupSet"]).next().is_none()
+            && let Some(groups) = node.at(&["networkInterfaceSet", "item", "groupSet"]).cloned()
+        {
+            node.put(groups);
+        }
         if let Some(devices) = node.child_mut("blockDeviceMapping") {
             for device in &mut devices.children {
                 // Moto's default for a root volume that nobody described.
@@ -553,8 +559,12 @@ mod tests {
         let states: Vec<String> = answer
             .list(&["reservationSet"])
             .flat_map(|r| r.list(&["instancesSet"]))
-            .map(|i| format!("{} {}", i.get(&["instanceState", "name"]), i.get(&["rootDeviceName"])))
+            .map(|i| {
+                let members: [&[&str]; 3] =
+                    [&["instanceState", "name"], &["rootDeviceName"], &["groupSet", "item", "groupName"]];
+                members.map(|path| i.get(path)).join(" ")
+            })
             .collect();
-        assert_eq!(states, ["pending /dev/xvda", "pending /dev/xvda"]);
+        assert_eq!(states, ["pending /dev/xvda default", "pending /dev/xvda default"]);
     }
 }
