@@ -144,7 +144,7 @@ fn look_inside(cloud: &Cloud, image: &str) -> String {
     let root = String::from_utf8_lossy(&mounted.stdout).trim().to_owned();
     assert!(!root.is_empty(), "{}", String::from_utf8_lossy(&mounted.stderr));
     let script = r#"cd "$1"
-        find . -xdev \( -iname '*ansible*' -o -iname '*serverspec*' -o -iname '*gyron*' -o -name 'ssh_host_*' \) -print
+        find . -xdev \( -path ./usr/share/doc/cloud-init -o -path '*/cloudinit/config' \) -prune -o \( -iname '*ansible*' -o -iname '*serverspec*' -o -iname '*gyron*' -o -name 'ssh_host_*' \) -print
         find root home tmp var/tmp var/lib/amazon/ssm -mindepth 1 -name '.ansible*' -print 2>/dev/null
         find tmp var/tmp -mindepth 1 -print
         ls -d var/lib/amazon/ssm/i-* var/lib/cloud/instance root/.bash_history 2>/dev/null

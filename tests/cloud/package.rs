@@ -18,7 +18,7 @@ fn the_same_content_again_is_success_and_other_content_is_refused() {
     --- stdout
     --- stderr
     package twice 1.0.0
-      twice.tar.zst of 123 B, sha256 DIGEST (TIME)
+      twice.tar.zst of SIZE, sha256 DIGEST (TIME)
     error: version 1.0.0 has already been released with other content
       there: sha256 DIGEST
       here:  sha256 DIGEST
@@ -36,7 +36,7 @@ fn a_bucket_that_is_not_there_is_said_with_what_makes_it() {
     --- stdout
     --- stderr
     package nobucket 1.0.0
-      nobucket.tar.zst of 128 B, sha256 DIGEST (TIME)
+      nobucket.tar.zst of SIZE, sha256 DIGEST (TIME)
     error: there is no bucket nobucket-releases in us-east-1
     hint: aws s3 mb s3://nobucket-releases --region us-east-1, or mend `bucket` in gyron.toml
     ");

@@ -176,7 +176,7 @@ fn without_credentials_nothing_is_begun() {
     --- stdout
     --- stderr
     package small VERSION
-      small.tar.zst of 128 B, sha256 DIGEST (TIME)
+      small.tar.zst of SIZE, sha256 DIGEST (TIME)
     error: no AWS credentials for PutObject s3://small-releases/small/releases/VERSION/small.tar.zst: neither variables, profile nor role gave any
     hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     ");
@@ -193,7 +193,7 @@ fn an_endpoint_that_does_not_answer_is_named() {
     --- stdout
     --- stderr
     package small VERSION
-      small.tar.zst of 128 B, sha256 DIGEST (TIME)
+      small.tar.zst of SIZE, sha256 DIGEST (TIME)
     error: http://127.0.0.1:1 can't be reached for PutObject s3://small-releases/small/releases/VERSION/small.tar.zst: Connection refused (os error 111)
     hint: AWS_ENDPOINT_URL is http://127.0.0.1:1: does anything listen there?
     ");

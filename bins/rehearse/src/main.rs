@@ -1,5 +1,4 @@
 //! `gyron-rehearse`: a cloud with bodies on one machine, so that gyron runs for real with no account.
-#![allow(dead_code, unused, reason = "the rooms are being filled")]
 
 mod args;
 mod balancer;

@@ -13,7 +13,6 @@
 mod firewall;
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 

@@ -64,7 +64,7 @@ pub enum Unreachable {
     /// Not within [`CONNECT_TIMEOUT`].
     TimedOut,
     /// Refused, reset, or no way there.
-    Refused(io::Error),
+    Refused,
 }
 
 impl<B> Connections<B>
@@ -106,17 +106,16 @@ where
             .map_err(|_| Unreachable::TimedOut)?
             .map_err(|error| match error.kind() {
                 io::ErrorKind::TimedOut => Unreachable::TimedOut,
-                _ => Unreachable::Refused(error),
+                _ => Unreachable::Refused,
             })?;
-        let refused = Unreachable::Refused;
-        stream.set_nodelay(true).map_err(refused)?;
-        let socket = stream.as_fd().try_clone_to_owned().map_err(refused)?;
+        stream.set_nodelay(true).map_err(|_| Unreachable::Refused)?;
+        let socket = stream.as_fd().try_clone_to_owned().map_err(|_| Unreachable::Refused)?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .title_case_headers(true)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| refused(io::Error::other(error)))?;
+            .map_err(|_| Unreachable::Refused)?;
         tokio::spawn(async move {
             // What goes wrong on it is told to the request it carries.
             let _ = connection.with_upgrades().await;

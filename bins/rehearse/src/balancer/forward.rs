@@ -56,7 +56,7 @@ async fn exchange(
                     counters.connection_errors.fetch_add(1, Ordering::Relaxed);
                     match unreachable {
                         Unreachable::TimedOut => Refusal::GatewayTimeout,
-                        Unreachable::Refused(_) => Refusal::BadGateway,
+                        Unreachable::Refused => Refusal::BadGateway,
                     }
                 })?;
                 (opened, true)

@@ -25,9 +25,9 @@ use crate::cloud::Cloud;
 use crate::ssm::{Question, Report, Service};
 use crate::world::{Instance, InstanceState, World};
 
+pub use tree::private_name;
 #[cfg(test)]
 pub(crate) use tree::tests;
-pub use tree::{private_name, role};
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";

@@ -1,7 +1,5 @@
 //! What SSM says when it refuses.
 
-use serde_json::{Value, json};
-
 /// An error of the JSON 1.1 protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsError {
@@ -30,11 +28,5 @@ impl AwsError {
     #[must_use]
     pub fn beyond(what: &str) -> Self {
         Self::new("UnsupportedOperationException", format!("the rehearsal cloud can't do this yet: {what}"))
-    }
-
-    /// The body of the answer.
-    #[must_use]
-    pub fn body(&self) -> Value {
-        json!({ "__type": self.code, "Message": self.message })
     }
 }
