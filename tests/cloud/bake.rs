@@ -166,7 +166,15 @@ fn a_plan_touches_nothing() {
         [("objects", keys)].into()
     };
     let before = objects(&cloud);
-    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--plan"])), @"");
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--plan"])), @"
+    exit 0
+    --- stdout
+    would make the Ansible toolkit, once
+    would start a builder (t3.small) from ami-ID, debian-12-amd64-20260101-1
+    would run ansible/site.yml (sha256 DIGEST) with the release VERSION
+    would clean up, stop the builder, make an image of it, terminate the builder
+    --- stderr
+    ");
     assert_eq!(difference(&before, &objects(&cloud)), Vec::<String>::new());
     assert_eq!(machines(&cloud, "planned"), Vec::<String>::new());
 }

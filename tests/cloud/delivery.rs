@@ -115,7 +115,7 @@ fn sorted(mut names: [String; 2]) -> Vec<String> {
 fn fact_of_current(cloud: &Cloud) -> String {
     let place = format!("s3://{BUCKET}/shop/envs/production/current.json");
     let current: Value = serde_json::from_str(&cloud.ask(&["exec", "--", "aws", "s3", "cp", &place, "-"])).unwrap();
-    current["group"].as_str().unwrap_or_else(|| panic!("no group in {current}")).to_owned()
+    current["live"]["group"].as_str().unwrap_or_else(|| panic!("no group in {current}")).to_owned()
 }
 
 /// Kills the containers of a group's instances, as a host that dies would.

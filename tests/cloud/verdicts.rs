@@ -84,7 +84,15 @@ fn the_second_half_says_no_where_it_should() {
     let shown = app.show(&output);
     assert_eq!(output.status.code(), Some(1), "{shown}");
     let error: String = shown.lines().skip_while(|line| !line.starts_with("error:")).collect::<Vec<_>>().join("\n");
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"
+    error: 2 of 2 checks failed on blue in production
+      check 1, GET /health
+        expected: status 200, a body with `fine`
+        through the balancer: status 200, a body without that text: ok
+        on i-ID: status 200, a body without that text: ok
+      already: the record says so, and gyron-swap refuses blue; the traffic is where it was
+    hint: mend the app or the checks; gyron-smoke --env production asks again
+    ");
     assert!(app.read(".gyron/junit/smoke-production.xml").contains("<failure"));
 
     // Its verdict keeps the swap from beginning.
@@ -93,7 +101,13 @@ fn the_second_half_says_no_where_it_should() {
 
     // The right checks, the first swap, and then a record that is stale: somebody moved the weights by hand.
     cloud.succeed(app, "gyron-smoke", &ENV);
-    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &["back", "--env", "production"])), @"");
+    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &["back", "--env", "production"])), @"
+    exit 3
+    --- stdout
+    --- stderr
+    error: nothing was ever swapped in production: there is no way back
+    hint: gyron-swap --env production swaps what was launched and smoke-tested
+    ");
     cloud.succeed(app, "gyron-swap", &ENV);
 }
 

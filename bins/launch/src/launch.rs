@@ -60,7 +60,7 @@ fn idle(live: Live, weights: Weights, env: &str) -> Result<Colour> {
         Live::Both => Err(Failure::refused(format!(
             "both colours have traffic ({weights}): a swap was left half-way, and no colour is idle"
         ))
-        .hint(format!("gyron-swap --env {env} ends it, gyron-swap back --env {env} undoes it"))),
+        .hint(format!("gyron-swap --env {env} ends it"))),
     }
 }
 
@@ -84,7 +84,7 @@ pub async fn run(context: &Context) -> Result<()> {
     let (app, env, config) = (context.config.app(), context.config.env()?, context.config.launch()?);
     let spec = context.records().read::<Spec>()?;
     let version = spec.so.version.name.as_str();
-    permit(context, &spec, env)?;
+    permit(context, &spec)?;
     let mut phase = Phase::begin(&context.console);
     let aws = context.aws().await;
     let registry = context.registry(&aws);
@@ -155,21 +155,14 @@ async fn apply(terraform: &Terraform<'_>, variables: &Variables<'_>) -> Result<(
     }
 }
 
-fn permit(context: &Context, spec: &Record<Spec>, env: &str) -> Result<()> {
+fn permit(context: &Context, spec: &Record<Spec>) -> Result<()> {
     let version = &spec.so.version;
     if !spec.so.facts.passed {
         let file = context.records().name(Step::Spec);
         return Err(Failure::refused(format!("the image {} did not pass its specs: {file}", spec.so.facts.image))
             .hint("mend the image or the spec, then gyron-bake and gyron-spec"));
     }
-    if version.dirty && context.config.tables.protected {
-        return Err(Failure::refused(format!(
-            "{} is of a work tree that no commit holds, and {env} is protected",
-            version.name
-        ))
-        .hint("commit, then package, bake and test again"));
-    }
-    Ok(())
+    context.check_protected(version)
 }
 
 struct Launching<'a> {
