@@ -56,7 +56,8 @@ pub async fn bare(cache: &Path, say: impl Fn(&str)) -> Result<()> {
         mmdebstrap = mmdebstrap.args([format!("--aptopt={}", work.path().join("proxy.conf").display())]);
     }
     mmdebstrap
-        .args(["bookworm".as_ref(), archive.as_os_str(), work.path().join("sources.list").as_os_str()])
+        .args(["bookworm".as_ref(), archive.as_os_str()])
+        .args((!host.sources.is_empty()).then(|| work.path().join("sources.list")))
         // apt's own user must get through to what it unpacks, which it can't in a person's cache.
         .env("TMPDIR", "/var/tmp")
         .within(Duration::from_secs(20 * 60))
@@ -171,25 +172,23 @@ impl Host {
     }
 }
 
-/// Debian's own archive, for a host that is not Debian 12 or says nothing of mirrors.
-const ARCHIVE: &str = "http://deb.debian.org/debian";
-const SECURITY: &str = "http://deb.debian.org/debian-security";
-
-/// The instances' sources: Debian 12 from the host's mirror, where the host has one.
+/// The instances' sources: Debian 12 from the host's mirror; empty where the host has none.
 async fn debian_sources() -> String {
     let listed = Tool::new("apt-get").args(["indextargets", "--format", "$(SITE) $(RELEASE)"]).run().await;
     sources(&listed.unwrap_or_default())
 }
 
-/// From apt's own list of what it fetches from where ("SITE SUITE" a line).
+/// From apt's own list of what it fetches from where ("SITE SUITE" a line). Empty for a host of another distribution:
+/// mmdebstrap then takes Debian's own archive, which it knows.
 fn sources(targets: &str) -> String {
     let mirror = |suite: &str| {
         targets
             .lines()
             .find_map(|line| line.split_once(' ').filter(|(_, release)| *release == suite).map(|(site, _)| site))
     };
-    let archive = mirror("bookworm").unwrap_or(ARCHIVE);
-    let security = mirror("bookworm-security").unwrap_or(SECURITY);
+    let (Some(archive), Some(security)) = (mirror("bookworm"), mirror("bookworm-security")) else {
+        return String::new();
+    };
     let updates = mirror("bookworm-updates").unwrap_or(archive);
     format!("deb {archive} bookworm main\ndeb {updates} bookworm-updates main\ndeb {security} bookworm-security main\n")
 }
@@ -230,11 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn a_host_of_another_distribution_leaves_debians_archive() {
-        assert!(
-            sources("http://archive.ubuntu.com/ubuntu noble\n")
-                .starts_with("deb http://deb.debian.org/debian bookworm main\n")
-        );
+    fn a_host_of_another_distribution_leaves_the_archive_to_mmdebstrap() {
+        assert_eq!(sources("http://mirror.example/ubuntu noble\n"), "");
     }
 
     #[test]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.request
 
 LAUNCH = """
@@ -34,14 +35,24 @@ def fail(what):
 
 
 def fetch(thing, to):
+    trouble = None
+    for attempt in range(8):
+        if attempt:
+            time.sleep(2)
+        try:
+            return fetch_once(thing, to)
+        except OSError as error:
+            trouble = error
+    fail("the builder can't fetch %s from S3: %s" % (thing["what"], trouble))
+
+
+def fetch_once(thing, to):
     digest = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(thing["url"], timeout=300) as source, open(to, "wb") as sink:
-            while chunk := source.read(1 << 20):
-                digest.update(chunk)
-                sink.write(chunk)
-    except OSError as error:
-        fail("the builder can't fetch %s from S3: %s" % (thing["what"], error))
+    # Of each read, not of the whole; short, since a connection that stalls is better begun anew.
+    with urllib.request.urlopen(thing["url"], timeout=20) as source, open(to, "wb") as sink:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+            sink.write(chunk)
     if digest.hexdigest() != thing["sha256"]:
         fail("%s came to the builder with the sha256 %s, not %s" % (thing["what"], digest.hexdigest(), thing["sha256"]))
     return to

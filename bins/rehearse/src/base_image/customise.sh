@@ -4,8 +4,11 @@
 set -eu
 host=$1 root=$2
 
-cp "$host/sources.list" "$root/etc/apt/sources.list"
-rm -f "$root"/etc/apt/sources.list.d/*
+# Empty where the host names no mirror: mmdebstrap has then written its own.
+if [ -s "$host/sources.list" ]; then
+  cp "$host/sources.list" "$root/etc/apt/sources.list"
+  rm -f "$root"/etc/apt/sources.list.d/*
+fi
 if [ -s "$host/proxy.conf" ]; then cp "$host/proxy.conf" "$root/etc/apt/apt.conf.d/90proxy"; fi
 # The authorities that only the host trusts, such as a company's proxy's.
 bundle=$root/etc/ssl/certs/ca-certificates.crt
