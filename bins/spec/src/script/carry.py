@@ -1,6 +1,7 @@
 """Carries the specs here and rspec's report there, by presigned URLs."""
 import json
 import sys
+import time
 import urllib.request
 
 
@@ -20,8 +21,20 @@ def report():
 
 
 def here(url, name):
-    with urllib.request.urlopen(url, timeout=60) as answer, open(name, "wb") as file:
-        file.write(answer.read())
+    with open(name, "wb") as file:
+        file.write(ask(url))
+
+
+def ask(request):
+    """A connection that stalls is better begun anew; both requests may be repeated."""
+    for left in reversed(range(8)):
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.read()
+        except OSError:
+            if not left:
+                raise
+            time.sleep(2)
 
 
 def there(url, status, system):
@@ -35,7 +48,7 @@ def there(url, status, system):
     }
     body = json.dumps(said).encode()
     put = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="PUT")
-    urllib.request.urlopen(put, timeout=60).read()
+    ask(put)
     if said["report"]:
         print(said["report"].get("summary_line"))
 
