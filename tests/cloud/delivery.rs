@@ -50,18 +50,27 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     assert!(app.read(".gyron/junit/spec.xml").contains("<testcase"));
     assert_eq!(kept(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new());
 
-    // The second half, where no colour is live yet.
+    // The second half, where no colour is live yet. Whatever a step leaves is counted, tagged or not.
+    let tested = cloud.inventory(BUCKET);
     gyron("gyron-launch", &["edge", "--env", "production"]);
+    let fronted = cloud.inventory(BUCKET);
+    let edge = ["+1 balancers", "+2 security groups", "+2 target groups"];
+    assert_eq!(kept(counts(&tested, &fronted)), edge, "{:?}", difference(&tested, &fronted));
     gyron("gyron-launch", &ENV);
     assert_eq!(fact(&app, "production/launch", "colour"), "blue");
     assert_eq!(fact(&app, "production/launch", "live"), "");
+    let launched = cloud.inventory(BUCKET);
+    let stack = ["+1 groups", "+2 instances", "+2 interfaces", "+1 launch templates", "+2 volumes"];
+    assert_eq!(kept(counts(&fronted, &launched)), stack, "{:?}", difference(&fronted, &launched));
     gyron("gyron-smoke", &ENV);
+    assert_eq!(kept(counts(&launched, &cloud.inventory(BUCKET))), Vec::<String>::new(), "a smoke test makes nothing");
     assert!(app.read(".gyron/junit/smoke-production.xml").contains("<testcase"));
     let name = dns_name(&cloud);
     let listener = cloud.listener(&name);
     let request = format!("GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
     assert_eq!(ask(listener, &request), Err("status 503".to_owned()), "no colour is live before the first swap");
     gyron("gyron-swap", &ENV);
+    assert_eq!(kept(counts(&launched, &cloud.inventory(BUCKET))), Vec::<String>::new(), "a swap makes nothing");
     let old = version(&app);
     assert_eq!(ask(listener, &request), Ok(old.clone()));
 

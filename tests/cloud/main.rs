@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod answers;
 mod bake;
 mod calls;
 mod delivery;

@@ -50,4 +50,12 @@ fn a_dirty_version_is_not_for_a_protected_environment() {
     app.write("app/index.html", "edited\n");
     let place = cloud.succeed(&app, "gyron-package", &[]);
     assert!(place.contains("-dirty-"), "{place}");
+    // Said before anything is baked for nothing.
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-launch", &["--env", "production"])), @"
+    exit 3
+    --- stdout
+    --- stderr
+    error: VERSION is of a work tree that no commit holds, and production is protected
+    hint: commit, then package, bake and test again
+    ");
 }

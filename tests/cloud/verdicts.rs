@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock};
 
 use gyron_tests::App;
 use gyron_tests::cloud::Cloud;
+use serde_json::{Value, json};
 
 const ENV: [&str; 2] = ["--env", "production"];
 
@@ -99,8 +100,24 @@ fn the_second_half_says_no_where_it_should() {
     let output = cloud.run(app, "gyron-swap", &ENV);
     assert_eq!(output.status.code(), Some(3), "{}", app.show(&output));
 
-    // The right checks, the first swap, and then a record that is stale: somebody moved the weights by hand.
+    // The right checks, but there is no Terraform for the next launch.
     cloud.succeed(app, "gyron-smoke", &ENV);
+    let bare = tempfile::tempdir().unwrap();
+    let path = format!("PATH={}", bare.path().display());
+    let launch = gyron_tests::programs().join("gyron-launch");
+    let mut command = cloud.rehearse(&["exec", "--", "/usr/bin/env", &path]);
+    command.arg(launch).args(ENV).current_dir(app.path());
+    insta::assert_snapshot!(app.show(&command.output().unwrap()), @"
+    exit 5
+    --- stdout
+    --- stderr
+    launch verdicts VERSION as blue in production
+      no colour has the traffic, blue is idle (TIME)
+    error: terraform is not on this machine's PATH
+      caused by: cannot find binary path
+    hint: install Terraform 1.11 or newer: https://developer.hashicorp.com/terraform/install
+    ");
+
     insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &["back", "--env", "production"])), @"
     exit 3
     --- stdout
@@ -108,7 +125,72 @@ fn the_second_half_says_no_where_it_should() {
     error: nothing was ever swapped in production: there is no way back
     hint: gyron-swap --env production swaps what was launched and smoke-tested
     ");
+    let rule = Rule::of_production(&cloud);
+    rule.weigh(0, 100);
+    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &ENV)), @"
+    exit 3
+    --- stdout
+    --- stderr
+    swap verdicts VERSION as blue in production
+    error: no colour had the traffic when this was launched, now the production rule says blue 0, green 100
+    hint: somebody swapped since: gyron-launch --env production launches against what is live now
+    ");
+    rule.weigh(50, 50);
+    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &ENV)), @"
+    exit 3
+    --- stdout
+    --- stderr
+    swap verdicts VERSION as blue in production
+    error: no colour had the traffic when this was launched, now the production rule says blue 50, green 50
+    hint: somebody shared the traffic out by hand: give one colour all of it (aws elbv2 modify-rule), then launch
+    ");
+    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-launch", &ENV)), @"
+    exit 3
+    --- stdout
+    --- stderr
+    error: both colours have traffic (blue 50, green 50), so none is idle: a swap was left half-way, or somebody set the weights
+    hint: gyron-swap --env production, with the records of that swap, ends it
+    ");
+    rule.weigh(0, 0);
     cloud.succeed(app, "gyron-swap", &ENV);
+
+    // A record that was changed since it was written.
+    let smoke = app.read(".gyron/production/smoke.json");
+    app.write(".gyron/production/smoke.json", &smoke.replace("\"passed\": true", "\"passed\": false"));
+    insta::assert_snapshot!(app.show(&cloud.run(app, "gyron-swap", &ENV)), @"
+    exit 3
+    --- stdout
+    --- stderr
+    error: .gyron/production/smoke.json is not to be believed: its content has the digest DIGEST, it says DIGEST
+    hint: gyron-smoke --env production makes it
+    ");
+    app.write(".gyron/production/smoke.json", &smoke);
+}
+
+/// The production rule, in somebody's hands.
+struct Rule<'a> {
+    cloud: &'a Cloud,
+    arn: String,
+    groups: [String; 2],
+}
+
+impl<'a> Rule<'a> {
+    fn of_production(cloud: &'a Cloud) -> Self {
+        let place = "s3://verdicts-releases/verdicts/envs/production/edge.json";
+        let edge: Value = serde_json::from_str(&cloud.ask(&["exec", "--", "aws", "s3", "cp", place, "-"])).unwrap();
+        let text = |name: &str| edge[name].as_str().unwrap_or_else(|| panic!("no {name} in {edge}")).to_owned();
+        let groups = ["blue", "green"]
+            .map(|colour| edge["target_groups"][colour].as_str().unwrap_or_else(|| panic!("{edge}")).to_owned());
+        Rule { cloud, arn: text("production_rule"), groups }
+    }
+
+    fn weigh(&self, blue: u32, green: u32) {
+        let [one, other] = &self.groups;
+        let group = |arn: &str, weight: u32| json!({"TargetGroupArn": arn, "Weight": weight});
+        let forward = json!({"TargetGroups": [group(one, blue), group(other, green)]});
+        let actions = json!([{"Type": "forward", "ForwardConfig": forward}]).to_string();
+        let _ = self.cloud.aws(&["elbv2", "modify-rule", "--rule-arn", &self.arn, "--actions", &actions]);
+    }
 }
 
 #[test]

@@ -102,6 +102,30 @@ impl Cloud {
         ])
     }
 
+    /// The one endpoint of all services.
+    ///
+    /// # Panics
+    /// Where the cloud is not up.
+    #[must_use]
+    pub fn endpoint(&self) -> SocketAddr {
+        let status: Value = serde_json::from_str(&self.ask(&["status", "--json"])).expect("JSON");
+        let url = status["endpoint"].as_str().expect("an endpoint").trim_start_matches("http://").to_owned();
+        url.parse().expect("an address")
+    }
+
+    /// The control plane behind the endpoint.
+    ///
+    /// # Panics
+    /// Where the cloud is not up.
+    #[must_use]
+    pub fn moto(&self) -> SocketAddr {
+        let file = folder_of("XDG_STATE_HOME", ".local/state").join(&self.name).join("cloud.json");
+        let text = std::fs::read_to_string(file).expect("a cloud that is up is written down");
+        let cloud: Value = serde_json::from_str(&text).expect("JSON");
+        let port = cloud["moto_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
     /// The address of an app's production listener, from this machine.
     ///
     /// # Panics
@@ -252,12 +276,25 @@ pub fn counts(before: &Inventory, after: &Inventory) -> Vec<String> {
     counts.into_iter().map(|(key, count)| key.replacen('|', &format!("{count} "), 1)).collect()
 }
 
+/// What all clouds of this user share: programs, base images.
+///
+/// # Panics
+/// Where neither `XDG_CACHE_HOME` nor `HOME` is set.
+#[must_use]
+pub fn cache() -> PathBuf {
+    folder_of("XDG_CACHE_HOME", ".cache")
+}
+
+/// The rehearsal's folder where the variable says, else below the home.
+fn folder_of(variable: &str, below_home: &str) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(below_home);
+    std::env::var_os(variable).map_or_else(home, PathBuf::from).join("gyron-rehearse")
+}
+
 /// The rehearsal's podman, to look inside an image from outside.
 #[must_use]
 pub fn podman() -> Command {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"), PathBuf::from);
-    let cache = cache.join("gyron-rehearse");
+    let cache = cache();
     let mut command = Command::new("podman");
     command.env("CONTAINERS_CONF", cache.join("containers.conf")).arg("--root").arg(cache.join("storage"));
     command

@@ -110,9 +110,12 @@ pub fn judge(wanted: u32, instances: &[InstanceId], targets: &[Target]) -> Healt
     if absent > 0 {
         parts.push(format!("{absent} not registered"));
     }
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut states: BTreeMap<String, usize> = BTreeMap::new();
     for target in own.iter().filter(|target| target.state != TargetHealthStateEnum::Healthy) {
-        *states.entry(target.state.as_str()).or_default() += 1;
+        // Why a check fails is what the person who waits can act on, long before the deadline.
+        let failing = target.state == TargetHealthStateEnum::Unhealthy;
+        let why = target.description.as_deref().filter(|_| failing).map(|why| format!(" ({why})"));
+        *states.entry(format!("{}{}", target.state.as_str(), why.unwrap_or_default())).or_default() += 1;
     }
     parts.extend(states.iter().map(|(state, count)| format!("{count} {state}")));
     if strangers > 0 {
@@ -168,6 +171,14 @@ mod tests {
             judge(2, &ids(&["a", "b"]), &[a, b, old]),
             not_yet("2 of 2 healthy, 1 of another group still registered")
         );
+    }
+
+    #[test]
+    fn why_a_check_fails_is_said_while_it_is_waited_for() {
+        let mut failing = target("a", State::Unhealthy);
+        failing.description = Some("Health checks failed with these codes: [403]".to_owned());
+        let said = "0 of 1 healthy, 1 unhealthy (Health checks failed with these codes: [403])";
+        assert_eq!(judge(1, &ids(&["a"]), &[failing]), not_yet(said));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Program {
     grace: Duration,
     ask_with: Option<Signal>,
     file: Option<PathBuf>,
+    alone: bool,
+    longest_silence: Option<Duration>,
 }
 
 /// Which of the two streams a line came from.
@@ -66,9 +68,15 @@ impl Program {
     pub fn find(name: &str, hint: &str) -> Result<Self> {
         let path = which::which(name)
             .or_fail(|| Failure::program(format!("{name} is not on this machine's PATH")).hint(hint))?;
-        Ok(Program {
+        Ok(Self::at(name, path))
+    }
+
+    /// The program at this path, called `name` in messages.
+    #[must_use]
+    pub fn at(name: &str, path: impl Into<PathBuf>) -> Self {
+        Program {
             name: name.to_owned(),
-            path,
+            path: path.into(),
             args: Vec::new(),
             folder: None,
             env: Vec::new(),
@@ -77,7 +85,9 @@ impl Program {
             grace: GRACE,
             ask_with: None,
             file: None,
-        })
+            alone: false,
+            longest_silence: None,
+        }
     }
 
     /// Adds arguments.
@@ -108,6 +118,20 @@ impl Program {
         self
     }
 
+    /// Gives it none of gyron's own environment, only what is set here.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// Ends it when it has printed nothing for so long.
+    #[must_use]
+    pub fn silent_for_at_most(mut self, longest: Duration) -> Self {
+        self.longest_silence = Some(longest);
+        self
+    }
+
     /// How it is asked to end: it may go on for `patience` first, since its end is near and a half-done work is worse;
     /// then comes the signal, and after `grace` the kill.
     #[must_use]
@@ -127,10 +151,14 @@ impl Program {
     /// Runs it to its end and hands over each line as it comes.
     ///
     /// # Errors
-    /// Program (5) where it can't be started; the signal (130, 143) that asked to stop, once the program has ended.
+    /// Program (5) where it can't be started; deadline (6) where it was silent for too long; the signal (130, 143) that
+    /// asked to stop, once the program has ended.
     pub async fn run(&self, stop: &Stop, mut line: impl FnMut(Stream, &str)) -> Result<Ended> {
         stop.check()?;
         let mut command = Command::new(&self.path);
+        if self.alone {
+            command.env_clear();
+        }
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         for name in &self.without {
             command.env_remove(name);
@@ -167,8 +195,10 @@ impl Program {
         let mut status = None;
         let mut open = true;
         let mut signal = None;
+        let mut too_silent = false;
         let next_at = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(next_at);
+        let silence = tokio::time::sleep(self.longest_silence.unwrap_or(Duration::MAX));
+        tokio::pin!(next_at, silence);
         while status.is_none() || open {
             tokio::select! {
                 by = stop.asked(), if asked.is_none() => {
@@ -177,13 +207,21 @@ impl Program {
                     signal = Some(self.ask_with.unwrap_or(same));
                     next_at.as_mut().reset(tokio::time::Instant::now() + self.patience);
                 }
-                () = &mut next_at, if asked.is_some() => {
+                () = &mut silence, if asked.is_none() && !too_silent && status.is_none() => {
+                    too_silent = true;
+                    signal = Some(self.ask_with.unwrap_or(Signal::SIGTERM));
+                    next_at.as_mut().reset(tokio::time::Instant::now());
+                }
+                () = &mut next_at, if asked.is_some() || too_silent => {
                     send(group, signal.take().unwrap_or(Signal::SIGKILL));
                     next_at.as_mut().reset(tokio::time::Instant::now() + self.grace);
                 }
                 next = lines.recv(), if open => match next {
                     Some((stream, text)) => {
                         line(stream, &text);
+                        if let Some(longest) = self.longest_silence {
+                            silence.as_mut().reset(tokio::time::Instant::now() + longest);
+                        }
                         if last_lines.len() == LAST_LINES {
                             last_lines.pop_front();
                         }
@@ -200,6 +238,10 @@ impl Program {
             }
         }
         stop.check()?;
+        if let (true, Some(longest)) = (too_silent, self.longest_silence) {
+            let longest = crate::console::span(longest);
+            return Err(Failure::deadline(format!("{} was ended: it had printed nothing for {longest}", self.name)));
+        }
         let status = status.ok_or_else(|| Failure::defect(format!("{} ended without a status", self.name)))?;
         Ok(Ended { status, last_lines: last_lines.into() })
     }
@@ -331,6 +373,20 @@ mod tests {
         let begun = std::time::Instant::now();
         shell("sleep 60 & echo done").succeed(&Stop::never(), |_, _| {}).await.unwrap();
         assert!(begun.elapsed().as_secs() < 30);
+    }
+
+    #[tokio::test]
+    async fn silence_ends_a_program_and_each_line_gives_it_time() {
+        let silent_for = |script: &str| shell(script).silent_for_at_most(std::time::Duration::from_millis(800));
+        silent_for("for n in 1 2 3 4; do echo $n; sleep 0.4; done").succeed(&Stop::never(), |_, _| {}).await.unwrap();
+        let failure = silent_for("echo begun; sleep 60").succeed(&Stop::never(), |_, _| {}).await.unwrap_err();
+        insta::assert_snapshot!(failure.report(), @"error: sh was ended: it had printed nothing for 800ms");
+    }
+
+    #[tokio::test]
+    async fn a_program_alone_has_the_environment_that_it_is_given() {
+        let shell = shell("echo ${HOME-none} $GIVEN").alone().env("GIVEN", "this");
+        assert_eq!(shell.output(&Stop::never()).await.unwrap(), "none this\n");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::group::{Health, instances, judge};
 use gyron_core::ids::{Colour, ImageId};
 use gyron_core::names;
-use gyron_core::records::{Launch, Record, Spec, Step};
+use gyron_core::records::{Launch, Package, Record, Spec, Step};
 use gyron_core::registry::Registry;
 use gyron_core::step::{Context, Phase};
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,9 @@ fn idle(live: Live, weights: Weights, env: &str) -> Result<Colour> {
         Live::None => Ok(Colour::Blue),
         Live::One(colour) => Ok(colour.other()),
         Live::Both => Err(Failure::refused(format!(
-            "both colours have traffic ({weights}): a swap was left half-way, and no colour is idle"
+            "both colours have traffic ({weights}), so none is idle: a swap was left half-way, or somebody set the weights"
         ))
-        .hint(format!("gyron-swap --env {env} ends it"))),
+        .hint(format!("gyron-swap --env {env}, with the records of that swap, ends it"))),
     }
 }
 
@@ -82,6 +82,10 @@ fn before(colour: Colour, current: Option<&Current>) -> Option<Colour> {
 /// Usage (2); refused (3): the records or the world; AWS (4); Terraform (5); deadline (6).
 pub async fn run(context: &Context) -> Result<()> {
     let (app, env, config) = (context.config.app(), context.config.env()?, context.config.launch()?);
+    // What no commit holds is refused before anything is baked for nothing.
+    if let Ok(package) = context.records().read::<Package>() {
+        context.check_protected(&package.so.version)?;
+    }
     let spec = context.records().read::<Spec>()?;
     let version = spec.so.version.name.as_str();
     permit(context, &spec)?;

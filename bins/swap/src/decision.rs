@@ -142,7 +142,15 @@ impl Refusal {
                 "{} had the traffic when this was launched, now the production rule says {weights}",
                 expected.map_or("no colour".to_owned(), |colour| colour.to_string())
             ))
-            .hint(format!("somebody swapped since: gyron-launch --env {env} launches against what is live now")),
+            .hint(match weights.live() {
+                // Neither a launch nor a swap can tell which of the two somebody wants.
+                Live::Both => {
+                    "somebody shared the traffic out by hand: give one colour all of it (aws elbv2 modify-rule), \
+                     then launch"
+                        .to_owned()
+                }
+                _ => format!("somebody swapped since: gyron-launch --env {env} launches against what is live now"),
+            }),
             Refusal::OtherRelease(live) => Failure::refused(format!(
                 "{} is live, but with {} (group {}), not with what the records launched",
                 live.colour, live.version, live.group

@@ -17,7 +17,8 @@ use crate::observed::{Goal, look};
 /// Usage (2); refused (3): the records or the world; AWS (4); it said no (1): rolled back.
 pub async fn run(context: &Context) -> Result<()> {
     let (app, env) = (context.config.app(), context.config.env()?);
-    let (smoke, launch) = chain(&context.records(), context.config.tables.protected, env)?;
+    let (smoke, launch) = chain(&context.records(), env)?;
+    context.check_protected(&smoke.so.version)?;
     let facts = &launch.so.facts;
     let launched = Launched {
         stack: Stack {
@@ -73,10 +74,10 @@ async fn record(context: &Context, registry: &Registry, smoke: &Record<Smoke>, l
 }
 
 /// The records that vouch for a colour.
-fn chain(records: &Records, protected: bool, env: &str) -> Result<(Record<Smoke>, Record<Launch>)> {
+fn chain(records: &Records, env: &str) -> Result<(Record<Smoke>, Record<Launch>)> {
     let smoke = records.read::<Smoke>()?;
     let launch = records.read::<Launch>()?;
-    let (facts, version) = (&smoke.so.facts, &smoke.so.version);
+    let facts = &smoke.so.facts;
     if !facts.passed {
         return Err(Failure::refused(format!("{} says that the smoke test failed", records.name(Step::Smoke)))
             .hint(format!("gyron-smoke --env {env} asks again")));
@@ -91,13 +92,6 @@ fn chain(records: &Records, protected: bool, env: &str) -> Result<(Record<Smoke>
             launch.so.facts.group
         ))
         .hint(format!("gyron-smoke --env {env} asks what was launched")));
-    }
-    if version.dirty && protected {
-        return Err(Failure::refused(format!(
-            "{} is of a work tree that no commit holds, and {env} is protected",
-            version.name
-        ))
-        .hint("commit, then package, bake and test again"));
     }
     Ok((smoke, launch))
 }

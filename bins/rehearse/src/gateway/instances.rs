@@ -96,7 +96,8 @@ impl Gateway {
         if let Some(most) = params.get("MaxCount").map(str::to_owned) {
             params.set("MinCount", most);
         }
-        let mut answer = self.moto.query(Service::Ec2, params.clone()).await?;
+        let launched = self.moto.query(Service::Ec2, params.clone()).await;
+        let mut answer = launched.map_err(|refusal| profile_as_ec2_says(refusal, &params))?;
         let instances: Vec<String> =
             answer.list(&["instancesSet"]).map(|item| item.get(&["instanceId"]).to_owned()).collect();
         // Moto gives the profile to the first only.
@@ -495,6 +496,19 @@ fn status_check(name: &str, running: bool, reachable: bool) -> Node {
             ),
         ],
     )
+}
+
+/// Moto passes IAM's own error on; EC2 has one of its own for a profile that is not there.
+fn profile_as_ec2_says(refusal: Refusal, params: &Params) -> Refusal {
+    if refusal.code != "NoSuchEntity" {
+        return refusal;
+    }
+    let (parameter, value) = ["Name", "Arn"]
+        .iter()
+        .find_map(|name| Some((name.to_lowercase(), params.get(&format!("IamInstanceProfile.{name}"))?)))
+        .unwrap_or_default();
+    let invalid = format!("Value ({value}) for parameter iamInstanceProfile.{parameter} is invalid.");
+    Refusal::client("InvalidParameterValue", format!("{invalid} Invalid IAM Instance Profile {parameter}"))
 }
 
 #[cfg(test)]

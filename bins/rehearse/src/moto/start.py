@@ -2,6 +2,7 @@
 
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
+from moto.ec2.models.subnets import Subnet
 from moto.ec2.utils import parse_user_data
 from moto.server import main
 
@@ -31,5 +32,23 @@ def terminate_with_interfaces(self):
 
 
 Instance.terminate = terminate_with_interfaces
+
+next_address = Subnet.get_available_subnet_ip
+
+
+def next_address_not_used_before(self, instance):
+    # Moto 5.2 gives a freed address to the very next instance, while the body that had it still shuts down, and
+    # connections of that body still stand at the endpoint: new ones with the same ports would be mistaken for them.
+    freed, self._unused_ips = self._unused_ips, set()
+    try:
+        return next_address(self, instance)
+    except StopIteration:
+        self._unused_ips, freed = freed, set()
+        return next_address(self, instance)
+    finally:
+        self._unused_ips |= freed
+
+
+Subnet.get_available_subnet_ip = next_address_not_used_before
 
 main()
