@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use gyron_tests::App;
-use gyron_tests::cloud::{Cloud, OwnCloud, counts, difference};
+use gyron_tests::cloud::{Cloud, Inventory, OwnCloud, counts, difference};
 use gyron_tests::load::{Load, ask};
 use serde_json::Value;
 
@@ -42,10 +42,32 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     // The first half: an image, its snapshot, and what the registry holds, nothing else.
     gyron("gyron-package", &[]);
     let before = cloud.inventory(BUCKET);
+    let kept = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" objects")).collect::<Vec<_>>();
+    // A step that comes to nothing, by itself or by a signal, leaves nothing at all: no object either.
+    let says = |program: &str, args: &[&str], code: i32, stands: &Inventory| {
+        let output = cloud.run(&app, program, args);
+        assert_eq!(output.status.code(), Some(code), "{}", app.show(&output));
+        let left = difference(stands, &cloud.inventory(BUCKET));
+        assert_eq!(left, Vec::<String>::new(), "{program} {args:?} left something");
+    };
+    app.write("broken/site.yml", "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.fail: {msg: no}}]\n");
+    // The toolkit is made by the first bake of all, and kept.
+    let _ = cloud.run(&app, "gyron-bake", &["--set", "bake.playbook=broken/site.yml"]);
+    let prepared = cloud.inventory(BUCKET);
+    assert_eq!(kept(counts(&before, &prepared)), Vec::<String>::new(), "{:?}", difference(&before, &prepared));
+    says("gyron-bake", &["--set", "bake.playbook=broken/site.yml"], 5, &prepared);
+    std::fs::remove_dir_all(app.path().join("broken")).unwrap();
     gyron("gyron-bake", &[]);
     let baked = cloud.inventory(BUCKET);
-    let kept = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" objects")).collect::<Vec<_>>();
     assert_eq!(kept(counts(&before, &baked)), ["+1 images", "+1 snapshots"], "{:?}", difference(&before, &baked));
+    app.write(
+        "broken/small_spec.rb",
+        "require 'serverspec'\nset :backend, :exec\ndescribe(port(9)) { it { should be_listening } }\n",
+    );
+    let output = cloud.run(&app, "gyron-spec", &["--set", "spec.path=broken"]);
+    assert_eq!(output.status.code(), Some(1), "{}", app.show(&output));
+    assert_eq!(kept(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new(), "but for the verdict, nothing");
+    std::fs::remove_dir_all(app.path().join("broken")).unwrap();
     gyron("gyron-spec", &[]);
     assert!(app.read(".gyron/junit/spec.xml").contains("<testcase"));
     assert_eq!(kept(counts(&baked, &cloud.inventory(BUCKET))), Vec::<String>::new());
@@ -56,12 +78,18 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     let fronted = cloud.inventory(BUCKET);
     let edge = ["+1 balancers", "+2 security groups", "+2 target groups"];
     assert_eq!(kept(counts(&tested, &fronted)), edge, "{:?}", difference(&tested, &fronted));
+    // A launch whose deadline passes leaves what it made for looking; the next one goes on with it.
+    let late = cloud.run(&app, "gyron-launch", &["--env", "production", "--set", "launch.deadline=1s"]);
+    assert_eq!(late.status.code(), Some(6), "{}", app.show(&late));
     gyron("gyron-launch", &ENV);
     assert_eq!(fact(&app, "production/launch", "colour"), "blue");
     assert_eq!(fact(&app, "production/launch", "live"), "");
     let launched = cloud.inventory(BUCKET);
     let stack = ["+1 groups", "+2 instances", "+2 interfaces", "+1 launch templates", "+2 volumes"];
     assert_eq!(kept(counts(&fronted, &launched)), stack, "{:?}", difference(&fronted, &launched));
+    let unmet = "smoke.check=[{ get = \"/nowhere\" }]";
+    let output = cloud.run(&app, "gyron-smoke", &["--env", "production", "--set", unmet, "--set", "smoke.deadline=3s"]);
+    assert_eq!(output.status.code(), Some(1), "{}", app.show(&output));
     gyron("gyron-smoke", &ENV);
     assert_eq!(kept(counts(&launched, &cloud.inventory(BUCKET))), Vec::<String>::new(), "a smoke test makes nothing");
     assert!(app.read(".gyron/junit/smoke-production.xml").contains("<testcase"));
@@ -69,6 +97,10 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     let listener = cloud.listener(&name);
     let request = format!("GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
     assert_eq!(ask(listener, &request), Err("status 503".to_owned()), "no colour is live before the first swap");
+    // A swap that can't prove itself takes the traffic back.
+    let smoked = cloud.inventory(BUCKET);
+    let nowhere = ["--env", "production", "--set", "swap.version-path=/nowhere", "--set", "swap.deadline=3s"];
+    says("gyron-swap", &nowhere, 1, &smoked);
     gyron("gyron-swap", &ENV);
     assert_eq!(kept(counts(&launched, &cloud.inventory(BUCKET))), Vec::<String>::new(), "a swap makes nothing");
     let old = version(&app);

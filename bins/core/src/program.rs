@@ -232,8 +232,11 @@ impl Program {
                 ended = child.wait(), if status.is_none() => {
                     status = Some(ended.or_fail(|| Failure::defect(format!("lost sight of {}", self.name)))?);
                     over.store(true, Ordering::Release);
-                    // What it left behind in its group would hold the pipes open for ever.
-                    send(group, Signal::SIGTERM);
+                    // What it left behind in its group would hold the pipes open for ever. After a signal it is left its
+                    // grace: a shell dies of it at once, while what it ran cleans up.
+                    if asked.is_none() {
+                        send(group, Signal::SIGTERM);
+                    }
                 }
             }
         }

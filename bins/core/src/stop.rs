@@ -51,6 +51,13 @@ impl Stop {
         Stop(told)
     }
 
+    /// Asked by the program itself: for what runs beside its work and ends with it.
+    #[must_use]
+    pub fn of_own() -> (Asker, Self) {
+        let (tell, told) = watch::channel(None);
+        (Asker(tell), Stop(told))
+    }
+
     /// Resolves once the step has been asked to stop.
     pub async fn asked(&self) -> Exit {
         let mut told = self.0.clone();
@@ -81,6 +88,18 @@ impl Stop {
             by = self.asked() => Err(stopped(by)),
             done = work => done,
         }
+    }
+}
+
+/// Asks what holds the matching [`Stop`] to end.
+#[derive(Debug)]
+pub struct Asker(watch::Sender<Option<Exit>>);
+
+impl Asker {
+    /// Asks; `by` says which signal it stands for.
+    pub fn ask(&self, by: Exit) {
+        // Whoever was to be asked may have ended by itself.
+        let _ = self.0.send(Some(by));
     }
 }
 
