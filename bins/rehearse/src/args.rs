@@ -49,6 +49,9 @@ pub enum Command {
         #[arg(short = 'C', long = "directory", value_name = "FOLDER", default_value = ".")]
         folder: PathBuf,
     },
+    /// A CircleCI on this machine: packs orbs, expands an app's config, runs its jobs
+    #[command(subcommand)]
+    Ci(Box<Ci>),
     /// Take all of it away: processes, containers, images, network
     Down,
     /// Install what a cloud needs and build the base images, without bringing one up
@@ -56,6 +59,102 @@ pub enum Command {
     /// The daemon itself, in the foreground; `up` starts it
     #[command(hide = true)]
     Serve,
+}
+
+/// What the CircleCI of this machine does.
+#[derive(Debug, Subcommand)]
+pub enum Ci {
+    /// Print an orb's source as one document, as `circleci orb pack` does
+    Pack {
+        /// The orb's folder; gyron's own unless told
+        folder: Option<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        orbs: Orbs,
+    },
+    /// Print the config with everything resolved, as CircleCI's compiled view does
+    Expand {
+        #[command(flatten)]
+        pipeline: Pipeline,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether the config can be expanded, or whether the orb in the folder is right
+    Validate(Pipeline),
+    /// Run the config's jobs on this machine, in their order
+    Run {
+        #[command(flatten)]
+        pipeline: Pipeline,
+        /// This workflow alone
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
+        /// This job alone, with nothing that it requires
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+        /// Approve this job beforehand
+        #[arg(long, value_name = "NAME")]
+        approve: Vec<String>,
+        /// The file of contexts: TOML, a table each; the cloud's own unless told
+        #[arg(long, value_name = "FILE")]
+        contexts: Option<PathBuf>,
+    },
+    /// Compile configs for the real circleci CLI: prints the CIRCLE_HOST to give it
+    Serve {
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+        listen: std::net::SocketAddr,
+        #[command(flatten)]
+        orbs: Orbs,
+    },
+}
+
+/// What the pipeline is of.
+#[derive(Debug, clap::Args)]
+pub struct Pipeline {
+    /// The app's folder
+    #[arg(short = 'C', long = "directory", value_name = "FOLDER", default_value = ".")]
+    pub folder: PathBuf,
+    /// The config; .circleci/config.yml of the app's repo unless told
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The branch that the pipeline is of; main unless told
+    #[arg(long, conflicts_with = "tag")]
+    pub branch: Option<String>,
+    /// The tag that it is of, instead
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// A pipeline parameter
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub parameter: Vec<(String, String)>,
+    #[command(flatten)]
+    pub orbs: Orbs,
+}
+
+/// Where orbs come from.
+#[derive(Debug, clap::Args)]
+pub struct Orbs {
+    /// An orb by its reference, and the folder with its source: circleci/node@7.1.0=./node-orb
+    #[arg(long = "orb", value_name = "REFERENCE=FOLDER", value_parser = reference_and_folder)]
+    pub orbs: Vec<(String, PathBuf)>,
+    /// The folder with gyron's archives and their sums, which go into its orb; as scripts/release writes it
+    #[arg(long, value_name = "FOLDER", env = "GYRON_ARCHIVES")]
+    pub archives: Option<PathBuf>,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("it is NAME=VALUE")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+fn reference_and_folder(text: &str) -> Result<(String, PathBuf), String> {
+    let (reference, folder) = text.split_once('=').ok_or("it is REFERENCE=FOLDER")?;
+    if !reference.contains('/') || !reference.contains('@') {
+        return Err("a reference is NAMESPACE/NAME@VERSION".into());
+    }
+    Ok((reference.to_owned(), folder.into()))
 }
 
 /// A name becomes a folder's name and part of messages.

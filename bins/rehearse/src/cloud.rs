@@ -83,6 +83,12 @@ impl Cloud {
         xdg("XDG_CACHE_HOME", ".cache")
     }
 
+    /// The file of the contexts that CI's jobs can ask for.
+    #[must_use]
+    pub fn contexts(&self) -> PathBuf {
+        self.home.join("contexts.toml")
+    }
+
     /// The cloud that stands in a home, as `up` wrote it; `None` where there is none.
     ///
     /// # Errors

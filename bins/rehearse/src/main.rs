@@ -5,6 +5,7 @@ mod balancer;
 mod base_image;
 mod bodies;
 mod calls;
+mod ci;
 mod cloud;
 mod commands;
 mod gateway;
@@ -24,7 +25,14 @@ use clap::Parser;
 use gyron_core::exit::Exit;
 
 fn main() -> ExitCode {
-    match commands::run(args::Args::parse()) {
+    // A job's step calls this program by another name.
+    let named = std::env::args_os().next().unwrap_or_default();
+    let done = if ci::agent::is_called(&named) {
+        ci::agent::run(std::env::args_os())
+    } else {
+        commands::run(args::Args::parse())
+    };
+    match done {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             anstream::eprint!("{}", failure.report());

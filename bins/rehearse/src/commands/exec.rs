@@ -25,16 +25,7 @@ const OTHER_RESOLVERS: [&str; 2] = ["/run/systemd/resolve", "/run/nscd"];
 /// Where the cloud's network is not there, or the command can't be run.
 pub fn run(cloud: &Cloud, command: &[OsString]) -> Result<()> {
     install::as_root("exec")?;
-    let namespace = Path::new("/run/netns").join(cloud.steps_netns());
-    let network = File::open(&namespace).or_fail(|| {
-        Failure::refused(format!("the network of cloud {} is not there", cloud.name))
-            .hint(format!("gyron-rehearse{} up   mends a cloud", flag(&cloud.name)))
-    })?;
-    let broken = || Failure::program(format!("can't enter the network of cloud {}", cloud.name));
-    setns(network, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).or_fail(broken)?;
-    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).or_fail(broken)?;
-    resolve_inside(&resolver_file(cloud)).or_fail(|| Failure::program("can't set the resolver of the steps"))?;
-
+    enter(cloud)?;
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("no command given"));
     };
@@ -50,6 +41,23 @@ pub fn run(cloud: &Cloud, command: &[OsString]) -> Result<()> {
     }
     let error = child.exec();
     Err(Failure::program(format!("can't run {}", program.display())).because(error))
+}
+
+/// Moves this thread, and what it will start, into the steps' network with a resolver that knows the cloud's names. Before
+/// any other thread is started: a namespace is entered by a thread.
+///
+/// # Errors
+/// Where the cloud's network is not there.
+pub fn enter(cloud: &Cloud) -> Result<()> {
+    let namespace = Path::new("/run/netns").join(cloud.steps_netns());
+    let network = File::open(&namespace).or_fail(|| {
+        Failure::refused(format!("the network of cloud {} is not there", cloud.name))
+            .hint(format!("gyron-rehearse{} up   mends a cloud", flag(&cloud.name)))
+    })?;
+    let broken = || Failure::program(format!("can't enter the network of cloud {}", cloud.name));
+    setns(network, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).or_fail(broken)?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(io::Error::from).or_fail(broken)?;
+    resolve_inside(&resolver_file(cloud)).or_fail(|| Failure::program("can't set the resolver of the steps"))
 }
 
 /// The steps' resolv.conf, which `up` writes.

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod calls;
+mod ci;
 mod daemon;
 mod down;
 mod endpoint;
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> Result<()> {
         // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
         Command::Exec { command } => exec::run(&standing(&name)?, &command),
         Command::Prepare { folder } => block_on(prepare::run(&standing(&name)?, &folder)),
+        Command::Ci(ci) => ci::run(&name, *ci),
         Command::Down => block_on(down::run(&name)),
         Command::Serve => {
             let cloud = standing(&name)?;

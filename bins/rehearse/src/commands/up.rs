@@ -104,6 +104,7 @@ fn write_files(cloud: &Cloud) -> Result<()> {
         (cloud.home.join("terraform.rc"), terraform::configuration(&terraform::find_mirrors())),
         (exec::resolver_file(cloud), format!("nameserver {}\n", cloud.endpoint_address())),
     ];
+    contexts(cloud)?;
     for (at, content) in files {
         // In place: a step that runs has the resolver's file mounted.
         let same = std::fs::read_to_string(&at).is_ok_and(|found| found == content);
@@ -112,6 +113,21 @@ fn write_files(cloud: &Cloud) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The contexts of CI's jobs, for a person to add to: `aws` has the cloud's keys.
+fn contexts(cloud: &Cloud) -> Result<()> {
+    let at = cloud.contexts();
+    if at.exists() {
+        return Ok(());
+    }
+    let text = format!(
+        "# The contexts that jobs of `gyron-rehearse ci run` can ask for: a table each.\n\n[aws]\n\
+         AWS_ACCESS_KEY_ID = \"{}\"\nAWS_SECRET_ACCESS_KEY = \"{}\"\n",
+        cloud.access_key_id(),
+        cloud.secret_access_key()
+    );
+    std::fs::write(&at, text).or_fail(|| Failure::program(format!("can't write {}", at.display())))
 }
 
 fn free_port() -> Result<u16> {
