@@ -113,6 +113,16 @@ impl Cloud {
         url.parse().expect("an address")
     }
 
+    /// The file of the contexts that CI's jobs can ask for.
+    ///
+    /// # Panics
+    /// Where the cloud is not up.
+    #[must_use]
+    pub fn contexts(&self) -> String {
+        let file = folder_of("XDG_STATE_HOME", ".local/state").join(&self.name).join("contexts.toml");
+        std::fs::read_to_string(file).expect("a cloud that is up has contexts")
+    }
+
     /// The control plane behind the endpoint.
     ///
     /// # Panics

@@ -25,6 +25,19 @@ pub fn programs() -> PathBuf {
     folder
 }
 
+/// The folder with the archive of the development build, as the orb installs it: made by the release's own script, unless
+/// the one there is newer than the programs.
+///
+/// # Panics
+/// Where it can't be made.
+#[must_use]
+pub fn archives() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/release");
+    let made = Command::new(script).arg("--from").arg(programs()).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    programs().join("archives")
+}
+
 /// An app's repo in a temporary folder.
 #[derive(Debug)]
 pub struct App {
