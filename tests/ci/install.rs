@@ -40,7 +40,6 @@ fn the_archive_is_verified_installed_once_and_found_again() {
     let of_install: Vec<&str> =
         shown.lines().filter(|line| line.contains("gyron") && line.contains("use |   ")).collect();
     insta::assert_snapshot!(of_install.join("\n"), @"
-    use |   REPO at COMMIT
     use |   gyron-1.0.0-linux-amd64.tar.xz: from ARCHIVES/gyron-1.0.0-linux-amd64.tar.xz, sha256 verified
     use |   gyron 1.0.0: installed into CI/1-0/home/.local/bin
     use |   1 file kept as gyron-v1-linux-x86_64-0-0-SHA256

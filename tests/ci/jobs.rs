@@ -272,3 +272,40 @@ fn parallel_nodes_share_a_list_out() {
     let shown = run(&app, &[]);
     assert!(shown.contains("build |   0: a c") && shown.contains("build |   1: b"), "{shown}");
 }
+
+#[test]
+fn what_fails_begins_again_as_often_as_it_may() {
+    let config = jobs(
+        r#"  build:
+    executor: e
+    steps:
+      - run: {name: flaky, max_auto_reruns: 2, auto_rerun_delay: 1s, command: "echo x >> ~/tries; [ $(wc -l < ~/tries) -ge 2 ]"}
+  deploy:
+    executor: e
+    steps: [{run: "[ -f $MARK ] || { touch $MARK; exit 1; }"}]"#,
+        "      - build\n      - deploy: {requires: [build], context: [here]}",
+    );
+    let app = app(&config.replace("  main:\n", "  main:\n    max_auto_reruns: 1\n"));
+    app.write("contexts.toml", &format!("[here]\nMARK = \"{}/mark\"\n", app.path().display()));
+    let shown = run(&app, &["--contexts", "contexts.toml"]);
+    assert!(shown.starts_with("exit 0\n"), "{shown}");
+    assert!(shown.contains("exited with code 1; it begins again in 1s"), "{shown}");
+    assert!(shown.contains("the workflow main begins again from its failed jobs"), "{shown}");
+    assert_eq!(shown.matches("build  | == flaky").count(), 1, "what succeeded isn't run twice: {shown}");
+}
+
+#[test]
+fn jobs_of_a_serial_group_wait_for_one_another_across_pipelines() {
+    let config = jobs(
+        "  build:\n    executor: e\n    steps: [{run: echo begins >> $LOG; sleep 2; echo ends >> $LOG}]",
+        "      - build: {serial-group: << pipeline.project.slug >>/tests, context: [here]}",
+    );
+    let app = app(&config);
+    app.write("contexts.toml", &format!("[here]\nLOG = \"{}/log\"\n", app.path().display()));
+    let both =
+        [0, 1].map(|_| app.command("gyron-rehearse", &["ci", "run", "--contexts", "contexts.toml"]).spawn().unwrap());
+    for mut one in both {
+        assert!(one.wait().unwrap().success());
+    }
+    assert_eq!(app.read("log"), "begins\nends\nbegins\nends\n");
+}

@@ -6,6 +6,7 @@ mod faults;
 mod install;
 mod jobs;
 mod orb;
+mod serve;
 
 use gyron_tests::App;
 

@@ -157,8 +157,10 @@ fn a_bug_stops_at_the_step_that_finds_it_and_production_is_untouched() {
         let output = run(&app, &[]);
         let shown = app.show(&output);
         assert_eq!(output.status.code(), Some(1), "{shown}");
-        let table =
-            shown.lines().find(|line| line.trim_start().starts_with(&format!("{job} ")) && line.contains("  failed"));
+        let table = shown
+            .lines()
+            .rev()
+            .find(|line| line.trim_start().starts_with(&format!("{job} ")) && line.contains("  failed"));
         assert!(table.is_some_and(|line| line.ends_with(finding)), "{finding}\n{shown}");
         assert_eq!(answer("planted", "production"), Ok(good.clone()), "{file}");
         app.replace(file, wrong, right);
@@ -209,5 +211,9 @@ fn a_context_that_lacks_a_variable() {
     assert_eq!(output.status.code(), Some(1), "{shown}");
     let error: Vec<&str> =
         shown.lines().skip_while(|line| !line.contains("error:")).take_while(|line| line.contains(" |   ")).collect();
-    insta::assert_snapshot!(error.join("\n"), @"");
+    insta::assert_snapshot!(error.join("\n"), @"
+    gyron/build  |   error: no AWS credentials for PutObject s3://lacking-releases/lacking/releases/VERSION/lacking.tar.zst: neither variables, profile nor role gave any
+    gyron/build  |   hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    gyron/build  |   error: exited with code 2
+    ");
 }
