@@ -108,13 +108,6 @@ fn a_push_reaches_production_an_own_executor_too_and_a_rollback_leads_back() {
 #[test]
 fn staging_then_an_approval_then_production_with_the_same_image_and_a_job_a_step() {
     let app = app("staged", &example("staging_then_production"));
-    let held = run(&app, &[]);
-    let shown = app.show(&held);
-    assert_eq!(held.status.code(), Some(1), "{shown}");
-    assert!(shown.contains("error: the workflow delivery is on hold: nobody has approved approve\n"), "{shown}");
-    let staged = version(&app, "gyron-build");
-    assert_eq!(answer("staged", "staging"), Ok(staged));
-
     delivered(&app, &["--approve", "approve"]);
     let staged = version(&app, "gyron-build");
     let image = |env: &str| -> String {
@@ -123,6 +116,7 @@ fn staging_then_an_approval_then_production_with_the_same_image_and_a_job_a_step
         record["so"]["facts"]["image"].as_str().unwrap().to_owned()
     };
     assert_eq!(image("staging"), image("production"));
+    assert_eq!(answer("staged", "staging"), Ok(staged.clone()));
     assert_eq!(answer("staged", "production"), Ok(staged.clone()));
 
     app.write(".circleci/config.yml", &example("one_job_per_step"));
@@ -216,4 +210,31 @@ fn a_context_that_lacks_a_variable() {
     gyron/build  |   hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     gyron/build  |   error: exited with code 2
     ");
+}
+
+/// No keys, a role: the SDK and Terraform take it by CircleCI's token, and another can be minted before that one is over.
+const BY_ROLE: &str = "version: 2.1
+orbs: {gyron: tama/gyron@1}
+jobs:
+  plan:
+    executor: gyron/default
+    steps:
+      - checkout
+      - gyron/install: {terraform: true}
+      - gyron/credentials
+      - gyron/package
+      - run: {name: plan the edge, command: gyron-launch edge --plan --env production}
+      - run: {name: mint another, command: circleci run oidc get > ~/another && cmp -s ~/another $AWS_WEB_IDENTITY_TOKEN_FILE || echo minted}
+workflows: {main: {jobs: [plan: {context: aws}]}}
+";
+
+#[test]
+fn a_role_is_taken_by_an_oidc_token() {
+    let app = app("byrole", BY_ROLE);
+    app.write("contexts.toml", "[aws]\nAWS_ROLE_ARN = \"arn:aws:iam::123456789012:role/gyron-ci\"\n");
+    let shown = delivered(&app, &["--contexts", "contexts.toml"]);
+    assert!(shown.contains("AWS: as arn:aws:iam::123456789012:role/gyron-ci, by CircleCI's OIDC token"), "{shown}");
+    assert!(shown.contains("would create aws_lb.edge"), "{shown}");
+    assert!(shown.contains("plan |   minted"), "{shown}");
+    assert!(!shown.contains("eyJ"), "a token stands in the log: {shown}");
 }

@@ -58,6 +58,8 @@ pub fn for_a_child(cloud: &Cloud) -> Vec<(String, OsString)> {
 fn variables(cloud: &Cloud) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", cloud.endpoint_url()),
+        // For Terraform's S3 backend, which takes a role by a web identity: it reads the general one for S3 alone.
+        ("AWS_ENDPOINT_URL_STS", cloud.endpoint_url()),
         ("AWS_ACCESS_KEY_ID", cloud.access_key_id()),
         ("AWS_SECRET_ACCESS_KEY", cloud.secret_access_key()),
         ("AWS_REGION", cloud.region.clone()),
