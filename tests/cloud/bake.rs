@@ -24,6 +24,14 @@ fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
     [instances, images, snapshots, objects].into_iter().flatten().collect()
 }
 
+fn until_a_builder_stands(cloud: &Cloud, app: &str) {
+    let begun = Instant::now();
+    while machines(cloud, app).iter().all(|id| !id.starts_with("i-")) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no builder was started");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 fn packaged(cloud: &Cloud, name: &str) -> App {
     let app = App::small_named(name);
     cloud.prepare(&app);
@@ -99,11 +107,7 @@ fn ctrl_c_in_the_middle_of_a_bake_leaves_nothing() {
     );
     let mut command = cloud.command(&app, "gyron-bake", &[]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
-    while machines(&cloud, "ctrlc").iter().all(|id| !id.starts_with("i-")) {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no builder was started");
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    until_a_builder_stands(&cloud, "ctrlc");
     std::thread::sleep(Duration::from_secs(5));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
@@ -129,20 +133,26 @@ fn a_builder_is_reached_by_nobody_and_its_image_is_clean() {
     assert_eq!(builder["State"]["Name"], "terminated");
 
     // A boot of the image is what a look inside is worth: as root, on the instance, before anything else is changed.
-    let found = look_inside(&cloud, &image);
+    let found = look_inside(&image);
     assert_eq!(found, "", "the image holds what it should not");
 }
 
-/// Mounts the image's file system and lists what must not be in it.
-fn look_inside(cloud: &Cloud, image: &str) -> String {
+/// What a shell script prints of an image's file system; `$1` is its root.
+fn inside(image: &str, script: &str) -> String {
     let mut podman = gyron_tests::cloud::podman();
     let names = podman.args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}"]).output().unwrap();
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
-    let _ = cloud;
     let name = names.lines().find(|name| name.contains(image)).unwrap_or_else(|| panic!("{image} in\n{names}"));
     let mounted = gyron_tests::cloud::podman().args(["image", "mount", name]).output().unwrap();
     let root = String::from_utf8_lossy(&mounted.stdout).trim().to_owned();
     assert!(!root.is_empty(), "{}", String::from_utf8_lossy(&mounted.stderr));
+    let found = Command::new("sh").args(["-c", script, "sh", &root]).output().unwrap();
+    let _ = gyron_tests::cloud::podman().args(["image", "unmount", name]).output();
+    String::from_utf8_lossy(&found.stdout).into_owned()
+}
+
+/// Lists what must not be in an image.
+fn look_inside(image: &str) -> String {
     let script = r#"cd "$1"
         find . -xdev \( -path ./usr/share/doc/cloud-init -o -path '*/cloudinit/config' \) -prune -o \( -iname '*ansible*' -o -iname '*serverspec*' -o -iname '*gyron*' -o -name 'ssh_host_*' \) -print
         find root home tmp var/tmp var/lib/amazon/ssm -mindepth 1 -name '.ansible*' -print 2>/dev/null
@@ -152,9 +162,7 @@ fn look_inside(cloud: &Cloud, image: &str) -> String {
         find var/lib/apt/lists var/cache/apt/archives -type f ! -name lock -print
         grep -rIl 'X-Amz-Signature' etc root srv var/lib var/log 2>/dev/null
         true"#;
-    let found = Command::new("sh").args(["-c", script, "sh", &root]).output().unwrap();
-    let _ = gyron_tests::cloud::podman().args(["image", "unmount", name]).output();
-    String::from_utf8_lossy(&found.stdout).into_owned()
+    inside(image, script)
 }
 
 #[test]
@@ -173,8 +181,210 @@ fn a_plan_touches_nothing() {
     would start a builder (t3.small) from ami-ID, debian-12-amd64-20260101-1
     would run ansible/site.yml (sha256 DIGEST) with the release VERSION
     would clean up, stop the builder, make an image of it, terminate the builder
+    would make it of architecture = x86_64
+    would make it of base = ami-ID
+    would make it of playbook = site.yml
+    would make it of playbook site.yml = 5cb92cbfb2d7
+    would make it of recipe = 7cc920545f1f
+    would make it of release = d650ca778923
+    would make it of release's file = planned.tar.zst
+    would make it of toolkit = 70ef400f90bd
+    would make it of variable gyron_app = 9b0f1b10aff5
+    would make it of variable gyron_version = a02568e307cf
+    would bake for the first time: no image of it is known
     --- stderr
     ");
     assert_eq!(difference(&before, &objects(&cloud)), Vec::<String>::new());
     assert_eq!(machines(&cloud, "planned"), Vec::<String>::new());
+}
+
+#[test]
+fn an_image_is_reused_until_something_that_decides_it_changes() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "reused");
+    let first = cloud.succeed(&app, "gyron-bake", &[]);
+    let output = cloud.run(&app, "gyron-bake", &[]);
+    insta::assert_snapshot!(ago(&app.show(&output)), @"
+    exit 0
+    --- stdout
+    ami-ID
+    --- stderr
+    bake reused VERSION on ami-ID (debian-12-amd64-20260101-1)
+      the image is there: ami-ID, baked AGE ago: nothing that decides it has changed
+    ");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), first);
+
+    // The same again from a checkout that has nothing but the release's record.
+    let elsewhere = App::empty();
+    for name in ["gyron.toml", "ansible/site.yml", ".gyron/package.json"] {
+        elsewhere.write(name, &app.read(name));
+    }
+    elsewhere.commit();
+    assert_eq!(cloud.succeed(&elsewhere, "gyron-bake", &[]), first);
+
+    // A change is named, file by file, before anything is baked.
+    app.replace("ansible/site.yml", "Say which version they are", "Say which version these are");
+    app.write("ansible/files/more", "more\n");
+    let plan = cloud.succeed(&app, "gyron-bake", &["--plan"]);
+    let changes: Vec<&str> = plan.lines().filter(|line| line.contains("bring in")).collect();
+    insta::assert_snapshot!(gyron_tests::plain(&changes.join("\n")), @"
+    would bring in, since ami-ID of VERSION: + playbook files/more
+    would bring in, since ami-ID of VERSION: ~ playbook site.yml
+    ");
+    app.replace("ansible/site.yml", "Say which version these are", "Say which version they are");
+    std::fs::remove_file(app.path().join("ansible/files/more")).unwrap();
+
+    // Too old is as good as gone, and what is asked for anew is baked anew.
+    let plan = cloud.succeed(&app, "gyron-bake", &["--plan", "--set", "bake.max-age=1s"]);
+    assert!(plan.contains("it is too old, or gone"), "{plan}");
+    let anew = cloud.succeed(&app, "gyron-bake", &["--fresh"]);
+    assert_ne!(anew, first);
+    assert_eq!(cloud.succeed(&app, "gyron-bake", &[]), anew, "the youngest is taken");
+}
+
+#[test]
+fn two_bakes_of_the_same_at_once_make_one_image() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "atonce");
+    let elsewhere = App::empty();
+    for name in ["gyron.toml", "ansible/site.yml", ".gyron/package.json"] {
+        elsewhere.write(name, &app.read(name));
+    }
+    elsewhere.commit();
+    let begin = |app: &App| {
+        cloud.command(app, "gyron-bake", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [begin(&app), begin(&elsewhere)].map(|child| child.wait_with_output().unwrap());
+    let image = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(both.iter().all(|output| output.status.success()), "{}{}", app.show(&both[0]), app.show(&both[1]));
+    assert_eq!(image(&both[0]), image(&both[1]));
+    let said = app.show(&both[0]) + &app.show(&both[1]);
+    assert_eq!(said.matches("waiting for another bake of the same").count(), 1, "{said}");
+    assert_eq!(machines(&cloud, "atonce").iter().filter(|id| id.starts_with("ami-")).count(), 1);
+}
+
+#[test]
+fn a_bake_that_was_killed_is_cleared_away_by_the_next_one() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "killed");
+    app.replace(
+        "ansible/site.yml",
+        "  tasks:\n",
+        "  tasks:\n    - name: Take long\n      ansible.builtin.command: sleep 20\n",
+    );
+    let mut child = cloud
+        .command(&app, "gyron-bake", &[])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until_a_builder_stands(&cloud, "killed");
+    // exec replaces itself by the program: the child is gyron-bake.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = machines(&cloud, "killed");
+    assert!(left.iter().any(|id| id.starts_with("i-")), "{left:?}");
+
+    // Nobody can know yet that it is dead: its lease runs on.
+    let output = cloud.run(&app, "gyron-bake", &["sweep", "--yes"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("somebody works with it"), "{}", app.show(&output));
+    assert_eq!(machines(&cloud, "killed"), left);
+
+    let output = cloud.run(&app, "gyron-bake", &[]);
+    let shown = app.show(&output);
+    assert!(output.status.success(), "{shown}");
+    assert!(
+        shown.contains("waiting for another bake of the same") && shown.contains("is left of a bake that was killed"),
+        "{shown}"
+    );
+    let stands = machines(&cloud, "killed");
+    assert_eq!(stands.iter().filter(|id| id.starts_with("ami-")).count(), 1, "{stands:?}");
+    assert_eq!(stands.len(), 2, "an image and its snapshot, nothing else: {stands:?}");
+}
+
+#[test]
+fn a_sweep_shows_what_is_left_and_takes_it_away_when_told() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "swept");
+    let image =
+        cloud.select(&["ec2", "describe-images", "--owners", "self"], "Images[?Name=='gyron-debian-12-ssm'].ImageId");
+    let tags = "ResourceType=instance,Tags=[{Key=gyron:app,Value=swept},{Key=gyron:step,Value=spec},{Key=gyron:run,Value=r1},\
+                {Key=gyron:expires,Value=2020-01-01T00:00:00Z}]";
+    let image = image.first().unwrap();
+    let _ = cloud.aws(&[
+        "ec2",
+        "run-instances",
+        "--image-id",
+        image,
+        "--instance-type",
+        "t3.small",
+        "--tag-specifications",
+        tags,
+    ]);
+    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["sweep"])).replace(char::is_numeric, "N"), @"would terminate i-ID (tN.small, spec, run rN, Ns old)");
+    let gone = cloud.succeed(&app, "gyron-bake", &["sweep", "--yes"]);
+    assert!(gone.starts_with("i-"), "{gone}");
+    assert_eq!(machines(&cloud, "swept"), Vec::<String>::new());
+    assert_eq!(cloud.succeed(&app, "gyron-bake", &["sweep"]), "would change nothing: nothing is left");
+}
+
+/// An image's age differs from run to run.
+fn ago(text: &str) -> String {
+    regex::Regex::new(r"baked .* ago").unwrap().replace_all(text, "baked AGE ago").into_owned()
+}
+
+#[test]
+fn an_app_only_change_bakes_only_the_layer_that_has_the_release() {
+    let cloud = Cloud::of_tests();
+    let app = App::small_named("layered");
+    app.replace(
+        "gyron.toml",
+        "playbook         = \"ansible/site.yml\"",
+        "layers = [{ name = \"below\", playbook = \"below/site.yml\" }, { name = \"app\", playbook = \"ansible/site.yml\", release = true }]",
+    );
+    app.write(
+        "below/site.yml",
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.copy: {content: below, dest: /srv/below}}]\n",
+    );
+    app.commit();
+    cloud.prepare(&app);
+    cloud.succeed(&app, "gyron-package", &[]);
+    let first = cloud.succeed(&app, "gyron-bake", &[]);
+    let layers = |app: &App| -> Vec<String> {
+        let record: Value = serde_json::from_str(&app.read(".gyron/bake.json")).unwrap();
+        let layers = record["so"]["facts"]["layers"].as_array().unwrap();
+        layers.iter().map(|layer| layer["image"].as_str().unwrap().to_owned()).collect()
+    };
+    let before = layers(&app);
+    assert_eq!(before[1], first);
+    assert_eq!(
+        inside(&first, "cd \"$1\" && ls -d srv/below srv/small/index.html"),
+        "srv/below\nsrv/small/index.html\n"
+    );
+
+    app.write("app/index.html", "other\n");
+    app.commit();
+    cloud.succeed(&app, "gyron-package", &[]);
+    let output = cloud.run(&app, "gyron-bake", &[]);
+    let shown = app.show(&output);
+    assert!(
+        shown.contains("layer below is there: ami-ID") && shown.matches("builder i-ID is up").count() == 1,
+        "{shown}"
+    );
+    let after = layers(&app);
+    assert_eq!(after[0], before[0]);
+    assert_ne!(after[1], before[1]);
+
+    // Whoever forgets the release is told.
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--set", "bake.layers=[{ name = \"a\", playbook = \"below/site.yml\" }]"])), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: gyron.toml line 8: [bake] is wrong
+     --> gyron.toml:8:1
+      |
+    8 | [bake]
+      | ^^^^^^ the last of `layers` has `release = true`: an image without its release is no app's
+    ");
 }

@@ -1,12 +1,28 @@
 //! What the user typed, as plain data.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use gyron_core::step::{Common, exit_codes};
 
 /// Bakes a release into an AMI with the app's own Ansible playbook; prints the image's id.
 #[derive(Debug, Parser)]
 #[command(name = "gyron-bake", version, after_help = exit_codes())]
 pub(crate) struct Args {
+    /// What to do, instead of a bake
+    #[arg(value_enum)]
+    pub(crate) what: Option<What>,
     #[command(flatten)]
     pub(crate) common: Common,
+    /// Bakes anew, also where an image of the same fingerprint is there
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// With sweep: takes away what it shows
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Instead of a bake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Show what killed bakes and specs of the app have left, with age; what a live bake owns is never touched
+    Sweep,
 }

@@ -34,7 +34,8 @@ pub(crate) struct Order {
     pub(crate) python: [u8; 2],
     pub(crate) toolkit: Fetched,
     pub(crate) playbook: Fetched,
-    pub(crate) release: FetchedRelease,
+    /// None for a layer that has none.
+    pub(crate) release: Option<FetchedRelease>,
     pub(crate) file: String,
     pub(crate) variables: BTreeMap<String, String>,
     /// Where the log is put.
@@ -47,6 +48,11 @@ pub(crate) const CALLBACK: &str = include_str!("builder/gyron_failure.py");
 
 const BUILDER: &str = include_str!("builder/builder.py");
 const CLEAN: &str = include_str!("builder/clean.sh");
+
+/// The digest of how a bake is done: what it changes here, it changes in every image.
+pub(crate) fn recipe() -> Digest {
+    Digest::of([BUILDER, CLEAN, CALLBACK].join("\0").as_bytes())
+}
 
 /// What the builder says at the end.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,12 @@ mod args;
 mod bake;
 mod base;
 mod builder;
+mod fingerprint;
 mod image;
+mod in_flight;
+mod known;
+mod layer;
+mod leftovers;
 mod playbook;
 mod toolkit;
 
@@ -14,5 +19,8 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    gyron_core::step::run(&args.common, bake::bake)
+    gyron_core::step::run(&args.common, async |context| match args.what {
+        Some(args::What::Sweep) => leftovers::sweep(context, args.yes).await,
+        None => bake::bake(context, args.fresh).await,
+    })
 }

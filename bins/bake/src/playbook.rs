@@ -37,6 +37,15 @@ impl Playbook {
         Ok(Playbook { folder: folder.to_owned(), files, file: file.to_owned(), digest })
     }
 
+    /// Each file of the tree with the digest of its name, mode and content.
+    pub(crate) fn parts(&self) -> Result<Vec<(String, Digest)>> {
+        let part = |file: &PathBuf| {
+            let digest = archive::tree(&self.folder, std::slice::from_ref(file))?;
+            Ok((file.display().to_string(), digest))
+        };
+        self.files.iter().map(part).collect()
+    }
+
     /// Writes the tree as an archive; gives its SHA-256.
     pub(crate) fn archive(&self, to: &Path) -> Result<Digest> {
         Ok(archive::write(&self.folder, &self.files, 0, Compression::Gzip, to)?.sha256)

@@ -40,7 +40,7 @@ fn name() -> String {
 }
 
 /// The digest of all that decides what is in the toolkit.
-fn recipe(architecture: &str) -> Digest {
+pub(crate) fn recipe(architecture: &str) -> Digest {
     let [major, minor] = PYTHON;
     Digest::of(format!("{RECIPE} {major}.{minor} {} {LOCK}", platform(architecture)).as_bytes())
 }

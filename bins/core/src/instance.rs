@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
-    Filter, HttpTokensState, IamInstanceProfileSpecification, InstanceMetadataEndpointState,
+    Filter, HttpTokensState, IamInstanceProfileSpecification, Instance, InstanceMetadataEndpointState,
     InstanceMetadataOptionsRequest, InstanceStateName, InstanceType, ResourceType, Tag, TagSpecification,
 };
 
@@ -85,7 +85,8 @@ pub async fn start(aws: &Aws, console: &Console, order: &Order) -> Result<Instan
     let choices = order.types.iter().flat_map(|kind| subnets.iter().map(move |subnet| (kind.as_str(), *subnet)));
     let mut refusals = Vec::new();
     for (attempt, (kind, subnet)) in choices.enumerate() {
-        let token = format!("{}-{}-{attempt}", order.tags.step, order.tags.run);
+        // A run that bakes in layers starts one from each image.
+        let token = format!("{}-{}-{}-{attempt}", order.tags.step, order.tags.run, order.image);
         let mut run = aws
             .ec2
             .run_instances()
@@ -197,20 +198,38 @@ pub async fn wait_for(
     .await
 }
 
-/// The instances that carry this run's tag and still cost money: what a run must not leave.
+/// The instances that carry this tag and still cost money.
+///
+/// # Errors
+/// AWS (4).
+pub async fn tagged(aws: &Aws, tag: &str, value: &str) -> Result<Vec<Instance>> {
+    let states = ["pending", "running", "stopping", "stopped"].map(str::to_owned).to_vec();
+    let filters = [
+        Filter::builder().name(format!("tag:{tag}")).values(value).build(),
+        Filter::builder().name("instance-state-name").set_values(Some(states)).build(),
+    ];
+    let mut pages = aws.ec2.describe_instances().set_filters(Some(filters.to_vec())).into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.or_aws("DescribeInstances")?;
+        found.extend(page.reservations().iter().flat_map(|reservation| reservation.instances()).cloned());
+    }
+    Ok(found)
+}
+
+/// The instances of a run that still cost money.
 ///
 /// # Errors
 /// AWS (4).
 pub async fn of_run(aws: &Aws, run: &str) -> Result<Vec<InstanceId>> {
-    let states = ["pending", "running", "stopping", "stopped"].map(str::to_owned).to_vec();
-    let filters = [
-        Filter::builder().name("tag:gyron:run").values(run).build(),
-        Filter::builder().name("instance-state-name").set_values(Some(states)).build(),
-    ];
-    let described = aws.ec2.describe_instances().set_filters(Some(filters.to_vec())).send().await;
-    let described = described.or_aws("DescribeInstances")?;
-    let instances = described.reservations().iter().flat_map(|reservation| reservation.instances());
-    Ok(instances.filter_map(|instance| instance.instance_id()).map(InstanceId::new).collect())
+    let found = tagged(aws, "gyron:run", run).await?;
+    Ok(found.iter().filter_map(Instance::instance_id).map(InstanceId::new).collect())
+}
+
+/// The value of an instance's tag.
+#[must_use]
+pub fn tag<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
+    instance.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value())
 }
 
 /// Terminates an instance and waits until it is gone.

@@ -12,6 +12,7 @@ pub mod group;
 pub mod ids;
 pub mod instance;
 pub mod junit;
+pub mod lease;
 pub mod names;
 pub mod probe;
 pub mod program;

@@ -106,12 +106,21 @@ pub struct Bake {
     pub image: ImageId,
     /// Its region.
     pub region: String,
-    /// The image it was baked on.
+    /// The image that the lowest layer was baked on.
     pub base: ImageId,
-    /// The SHA-256 of the playbook's tree.
-    pub playbook: Digest,
-    /// The SHA-256 of Ansible and what runs it.
-    pub toolkit: Digest,
+    /// The layers, from below; the last one's image is the image.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// The image that it came to.
+    pub image: ImageId,
+    /// The digest of everything that decides that image: base, playbook, variables, release, toolkit, recipe.
+    pub fingerprint: Digest,
 }
 
 /// What gyron-spec says.

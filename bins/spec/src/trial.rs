@@ -238,7 +238,7 @@ mod tests {
     use std::path::Path;
 
     use gyron_core::config::Config;
-    use gyron_core::ids::{Digest, ImageId};
+    use gyron_core::ids::ImageId;
     use gyron_core::instance::Order;
     use gyron_core::names::Tags;
     use gyron_core::records::{Bake, Happened, Record, So};
@@ -261,13 +261,11 @@ mod tests {
 
     fn ordered(text: &str) -> Order {
         let config = Config::read(Path::new("/app"), text, None, &[]).unwrap();
-        let digest = Digest::of(b"");
         let facts = Bake {
             image: ImageId::new("ami-1"),
             region: "us-east-1".to_owned(),
             base: ImageId::new("ami-0"),
-            playbook: digest.clone(),
-            toolkit: digest,
+            layers: Vec::new(),
         };
         let version = Version { name: "1.4.0".to_owned(), commit: None, dirty: false };
         let so = So { app: "shop".to_owned(), version, env: None, after: None, facts };

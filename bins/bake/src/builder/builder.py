@@ -58,6 +58,24 @@ def fetch_once(thing, to):
     return to
 
 
+def bring_away(file, url):
+    trouble = None
+    for attempt in range(8):
+        if attempt:
+            time.sleep(2)
+        try:
+            with open(file, "rb") as content:
+                # urllib would call it a form.
+                headers = {"Content-Type": "text/plain; charset=utf-8"}
+                request = urllib.request.Request(url, data=content.read(), method="PUT", headers=headers)
+            # As with a fetch: a connection that stalls is better begun anew.
+            urllib.request.urlopen(request, timeout=20).close()
+            return None
+        except OSError as error:
+            trouble = error
+    return trouble
+
+
 def unpack(archive, to):
     os.makedirs(to, exist_ok=True)
     # What comes here was checked by its digest, so the filter guards against mistakes only; older Pythons lack it.
@@ -106,12 +124,14 @@ def play(order, work):
     toolkit = work + "/toolkit"
     unpack(fetch(order["toolkit"], work + "/toolkit.tar.gz"), toolkit)
     unpack(fetch(order["playbook"], work + "/playbook.tar.gz"), work + "/playbook")
-    release = work + "/" + order["release"]["file"]
-    fetch(order["release"], release)
-    variables = dict(order["variables"], gyron_release_file=release, gyron_release_dir=work + "/release")
-    os.makedirs(work + "/release")
-    if order["release"]["archive"]:
-        unpack_zstd(release, work + "/release", toolkit)
+    variables = dict(order["variables"])
+    if order["release"]:
+        release = work + "/" + order["release"]["file"]
+        fetch(order["release"], release)
+        variables.update(gyron_release_file=release, gyron_release_dir=work + "/release")
+        os.makedirs(work + "/release")
+        if order["release"]["archive"]:
+            unpack_zstd(release, work + "/release", toolkit)
     os.makedirs(work + "/callback")
     with open(work + "/callback/gyron_failure.py", "w", encoding="utf-8") as file:
         file.write(order["callback"])
@@ -144,14 +164,9 @@ def play(order, work):
         failure["path"] = failure["path"].replace(work + "/playbook/", "")
         for key in ("msg", "stdout", "stderr"):
             failure[key] = failure[key][-2000:]
-    with open(work + "/ansible.log", "rb") as log:
-        # urllib would call it a form.
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        request = urllib.request.Request(order["log"], data=log.read(), method="PUT", headers=headers)
-        try:
-            urllib.request.urlopen(request, timeout=120).close()
-        except OSError as error:
-            last.append("(the log could not be brought away: %s)" % error)
+    trouble = bring_away(work + "/ansible.log", order["log"])
+    if trouble:
+        last.append("(the log could not be brought away: %s)" % trouble)
     return {"exit": process.wait(), "failures": failures, "last": list(last)}
 
 

@@ -105,6 +105,9 @@ impl Config {
             if named != 1 {
                 return Err(source.wrong_table("bake", "`base` takes exactly one of `ssm`, `id` and `name`"));
             }
+            if let Some(wrong) = bake.wrong_layers() {
+                return Err(source.wrong_table("bake", wrong));
+            }
         }
         Ok(())
     }

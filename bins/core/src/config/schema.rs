@@ -52,8 +52,14 @@ pub struct Package {
 pub struct Bake {
     /// The image to start from.
     pub base: Base,
-    /// The playbook, in a folder of its own whose whole tree goes to the builder.
-    pub playbook: String,
+    /// The playbook, in a folder of its own whose whole tree goes to the builder; or `layers`.
+    pub playbook: Option<String>,
+    /// Playbooks that are baked one on the other, each image cached by its own fingerprint: an app-only change bakes the last
+    /// one alone.
+    #[serde(default)]
+    pub layers: Vec<Layer>,
+    /// The oldest image that is taken again where nothing has changed; without it, any.
+    pub max_age: Option<Span>,
     /// Extra variables for the playbook, beside `gyron_app`, `gyron_version` and `gyron_release_dir`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
@@ -70,6 +76,52 @@ pub struct Bake {
     /// How long the whole bake may take.
     #[serde(default = "minutes::<45>")]
     pub deadline: Span,
+}
+
+impl Bake {
+    /// What is baked, from below: a playbook alone is one layer.
+    #[must_use]
+    pub fn layers(&self) -> Vec<Layer> {
+        let alone = self.playbook.iter().map(|playbook| Layer {
+            name: "image".to_owned(),
+            playbook: playbook.clone(),
+            release: true,
+        });
+        alone.chain(self.layers.iter().cloned()).collect()
+    }
+
+    /// What is wrong with `playbook` and `layers`, if anything is.
+    #[must_use]
+    pub fn wrong_layers(&self) -> Option<&'static str> {
+        let fits = |name: &str| {
+            (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let mut names: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
+        names.sort_unstable();
+        if self.playbook.is_some() != self.layers.is_empty() {
+            return Some("it takes either `playbook` or `layers`");
+        }
+        if names.windows(2).any(|pair| pair[0] == pair[1]) || !names.iter().all(|name| fits(name)) {
+            return Some("each of `layers` has a name of its own, of letters, digits and hyphens, at most 32");
+        }
+        if self.layers.last().is_some_and(|last| !last.release) {
+            return Some("the last of `layers` has `release = true`: an image without its release is no app's");
+        }
+        None
+    }
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// Its name, in tags and messages.
+    pub name: String,
+    /// Its playbook, in a folder whose whole tree goes to the builder.
+    pub playbook: String,
+    /// Whether the release and its version come to it. What has no release is not baked again for a new one.
+    #[serde(default)]
+    pub release: bool,
 }
 
 /// The image to start from: exactly one of `ssm`, `id` and `name`.

@@ -39,8 +39,11 @@ fn bake(below: &Record<Package>) -> Record<Bake> {
         image: ImageId::new("ami-1"),
         region: "us-east-1".to_owned(),
         base: ImageId::new("ami-0"),
-        playbook: Digest::of(b"playbook"),
-        toolkit: Digest::of(b"toolkit"),
+        layers: vec![crate::records::Layer {
+            name: "image".to_owned(),
+            image: ImageId::new("ami-1"),
+            fingerprint: Digest::of(b"playbook"),
+        }],
     };
     seal(&below.so.version.name, Some(&below.digest), facts)
 }

@@ -15,6 +15,7 @@ mod workspace;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use anstyle::AnsiColor;
 use gyron_core::console::{Console, span};
 use gyron_core::failure::{Failure, OrFail, Result};
 use gyron_core::stop::Stop;
@@ -215,7 +216,12 @@ fn table(console: &Console, report: &Report) {
     console.say(format!("\nworkflow {} {end} ({took})", report.name));
     let width = report.jobs.iter().map(|job| job.name.len()).max().unwrap_or_default();
     for job in &report.jobs {
-        let mut line = format!("  {:width$}  {}", job.name, job.state);
+        let colour = match &job.outcome {
+            Some(outcome) if outcome.status == Status::Success => AnsiColor::Green.on_default(),
+            Some(_) => AnsiColor::Red.on_default(),
+            None => anstyle::Style::new(),
+        };
+        let mut line = format!("  {:width$}  {colour}{}{colour:#}", job.name, job.state);
         if let Some(outcome) = &job.outcome {
             line += &format!("  {}", span(outcome.took));
             if outcome.tests.all > 0 {

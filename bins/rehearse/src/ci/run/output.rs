@@ -21,9 +21,10 @@ impl Lines {
         Lines { console: console.clone(), prefix: format!("{name:width$} |") }
     }
 
-    /// A line of the runner's own.
+    /// A line of the runner's own; bold on a terminal.
     pub fn say(&self, line: &str) {
-        self.console.say(format!("{} {line}", self.prefix).trim_end());
+        let bold = anstyle::Style::new().bold();
+        self.console.say(format!("{} {bold}{line}{bold:#}", self.prefix).trim_end());
     }
 
     /// A line of a step's output.

@@ -1,0 +1,256 @@
+//! One layer of an image: baked on the one below from its beginning to its end, and back again where it fails.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aws_sdk_ec2::types::InstanceStateName;
+use gyron_core::aws::Aws;
+use gyron_core::config::schema::{self, Bake};
+use gyron_core::failure::{Failure, OrFail as _, Result};
+use gyron_core::ids::{Digest, ImageId, InstanceId};
+use gyron_core::instance::{self, Order};
+use gyron_core::lease::Lease;
+use gyron_core::records::{self, Record, Step, write_atomically};
+use gyron_core::registry::Registry;
+use gyron_core::run_command;
+use gyron_core::step::{Context, Phase};
+
+use crate::base::Found;
+use crate::fingerprint::Fingerprint;
+use crate::known::TAG;
+use crate::playbook::Playbook;
+use crate::toolkit::{self, Toolkit};
+use crate::{builder, image};
+
+/// Where a run's playbook and log lie while it bakes a layer.
+pub(crate) fn keys(registry: &Registry, run: &str, layer: &str) -> [String; 2] {
+    ["playbook.tar.gz", "ansible.log"].map(|file| registry.key(&format!("runs/{run}/{layer}/{file}")))
+}
+
+/// What a bake has made so far: undone in reverse where it fails.
+#[derive(Debug, Default)]
+struct Made {
+    builder: Option<InstanceId>,
+    image: Option<ImageId>,
+    keys: Vec<String>,
+    log: Option<String>,
+}
+
+/// What a layer is baked from.
+pub(crate) struct Work<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) aws: &'a Aws,
+    pub(crate) registry: &'a Registry,
+    pub(crate) settings: &'a Bake,
+    pub(crate) package: &'a Record<records::Package>,
+    pub(crate) layer: &'a schema::Layer,
+    /// The image below.
+    pub(crate) base: Found,
+    pub(crate) playbook: Playbook,
+    pub(crate) until: Instant,
+}
+
+impl Work<'_> {
+    /// Everything that decides the layer's image.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.put("base", self.base.id.as_str());
+        fingerprint.put("architecture", &self.base.architecture);
+        fingerprint.put("toolkit", toolkit::recipe(&self.base.architecture).as_str());
+        fingerprint.put("recipe", builder::recipe().as_str());
+        fingerprint.put("playbook", &self.playbook.file);
+        for (file, digest) in self.playbook.parts()? {
+            fingerprint.put(format!("playbook {file}"), digest.as_str());
+        }
+        // A variable may be a secret.
+        for (name, value) in self.variables() {
+            fingerprint.put_digest(format!("variable {name}"), &value);
+        }
+        if let Some(release) = self.release() {
+            fingerprint.put("release", release.sha256.as_str());
+            fingerprint.put("release's file", &release.file);
+        }
+        Ok(fingerprint)
+    }
+
+    /// Bakes it, and leaves nothing but the image; where it fails, not even that.
+    pub(crate) async fn run(&self, fingerprint: &Digest, lease: &Lease) -> Result<ImageId> {
+        let mut made = Made::default();
+        let baked = self.bake(&mut made, fingerprint, lease).await;
+        let undone = self.tidy(&mut made, baked.is_err()).await;
+        match (baked, undone) {
+            (Ok(image), Ok(())) => Ok(image),
+            (Ok(image), Err(failure)) => Err(failure.already(format!("the image {image} is there"))),
+            (Err(failure), Ok(())) => Err(failure.already("no instance and no image of this bake are left")),
+            (Err(failure), Err(second)) => Err(failure.already(second.message()).already(second.report())),
+        }
+    }
+
+    async fn bake(&self, made: &mut Made, fingerprint: &Digest, lease: &Lease) -> Result<ImageId> {
+        let (context, aws) = (self.context, self.aws);
+        let mut phase = Phase::begin(&context.console);
+        let toolkit = toolkit::find_or_make(context, self.registry, &self.base.architecture).await?;
+        let order = self.order(&toolkit, made).await?;
+        let release = if self.layer.release { ", release" } else { "" };
+        phase.done(format!("ready: {}, playbook{release}", toolkit.name));
+
+        lease.say("starting a builder");
+        let builder = instance::start(aws, &context.console, &self.instance(fingerprint)).await?;
+        made.builder = Some(builder.clone());
+        context.stop.check()?;
+        let running = InstanceStateName::Running;
+        instance::wait_for(aws, &context.console, &context.stop, &builder, &running, self.left()?).await?;
+        run_command::agent_online(aws, &context.console, &context.stop, &builder, self.left()?).await?;
+        phase.done(format!("builder {builder} is up"));
+
+        lease.say(&format!("playing {}", self.layer.playbook));
+        let played = builder::play(context, aws, &builder, &order, self.left()?).await;
+        let log = self.bring_log(made).await;
+        played.map_err(|failure| match log {
+            Some(path) => failure.hint(format!("the whole log is in {path}")),
+            None => failure,
+        })?;
+        phase.done(format!("played {}", self.layer.playbook));
+
+        lease.say("making the image");
+        builder::clean(context, aws, &builder).await?;
+        image::stop_builder(context, aws, &builder, self.left()?).await?;
+        phase.done("cleaned up and stopped");
+
+        let image = self.image(&builder, fingerprint).await?;
+        made.image = Some(image.clone());
+        image::wait_available(context, aws, &image, self.left()?).await?;
+        phase.done(format!("image {image}"));
+        Ok(image)
+    }
+
+    /// Asks for the image. What it is of stands in its tags from its first moment, so that the next bake finds it even if this
+    /// one dies now.
+    async fn image(&self, builder: &InstanceId, fingerprint: &Digest) -> Result<ImageId> {
+        let context = self.context;
+        let version = &self.package.so.version;
+        let mut more = vec![
+            (TAG.to_owned(), fingerprint.to_string()),
+            ("gyron:layer".to_owned(), self.layer.name.clone()),
+            ("gyron:base".to_owned(), self.base.id.to_string()),
+        ];
+        let mut of = &self.layer.name;
+        if self.layer.release {
+            more.push(("gyron:version".to_owned(), version.name.clone()));
+            more.push(("gyron:commit".to_owned(), version.commit.clone().unwrap_or_default()));
+            of = &version.name;
+        }
+        let name = format!("{}-{of}-{}", context.config.app(), context.run);
+        image::create(self.aws, builder, &name, &context.tags(Step::Bake, None, more)).await
+    }
+
+    /// The release, where it comes to this layer.
+    fn release(&self) -> Option<&records::Release> {
+        self.layer.release.then_some(&self.package.so.facts.release)
+    }
+
+    /// The playbook's extra variables. The version belongs to the release: a layer without it is the same for all versions.
+    fn variables(&self) -> BTreeMap<String, String> {
+        let mut variables = self.settings.variables.clone();
+        variables.insert("gyron_app".to_owned(), self.context.config.app().to_owned());
+        if self.layer.release {
+            variables.insert("gyron_version".to_owned(), self.package.so.version.name.clone());
+        }
+        variables
+    }
+
+    fn instance(&self, fingerprint: &Digest) -> Order {
+        let context = self.context;
+        let lives = self.settings.deadline.0 + Duration::from_secs(600);
+        // By these a later run finds what this one left if it is killed.
+        let more = vec![(TAG.to_owned(), fingerprint.to_string()), ("gyron:layer".to_owned(), self.layer.name.clone())];
+        Order {
+            image: self.base.id.clone(),
+            types: self.settings.instance_types.clone(),
+            subnets: self.settings.subnets.clone(),
+            security_groups: self.settings.security_groups.clone(),
+            profile: self.settings.instance_profile.clone(),
+            name: format!("gyron-bake {} {}", context.config.app(), self.layer.name),
+            tags: context.tags(Step::Bake, Some(lives), more),
+        }
+    }
+
+    /// Puts the playbook where the builder can fetch it, and writes down all that the builder is told.
+    async fn order(&self, toolkit: &Toolkit, made: &mut Made) -> Result<builder::Order> {
+        let (context, registry) = (self.context, self.registry);
+        let scratch = tempfile::tempdir().or_fail(|| Failure::defect("no temporary folder can be made"))?;
+        let file = scratch.path().join("playbook.tar.gz");
+        let digest = self.playbook.archive(&file)?;
+        let [key, log] = keys(registry, &context.run, &self.layer.name);
+        made.keys.push(key.clone());
+        registry.put_file(&key, &file).await?;
+        made.keys.push(log.clone());
+        made.log = Some(log.clone());
+
+        let valid = self.left()? + Duration::from_secs(60);
+        let release = match self.release() {
+            None => None,
+            Some(release) => Some(builder::FetchedRelease {
+                what: "the release".to_owned(),
+                url: registry.read_url(&release.key, valid).await?,
+                sha256: release.sha256.clone(),
+                file: release.file.clone(),
+                archive: release.archive,
+            }),
+        };
+        let fetched = async |what: &str, key: &str, sha256: &Digest| -> Result<builder::Fetched> {
+            let url = registry.read_url(key, valid).await?;
+            Ok(builder::Fetched { what: what.to_owned(), url, sha256: sha256.clone() })
+        };
+        Ok(builder::Order {
+            python: toolkit::PYTHON,
+            toolkit: fetched("the toolkit", &toolkit.key, &toolkit.sha256).await?,
+            playbook: fetched("the playbook", &key, &digest).await?,
+            release,
+            file: self.playbook.file.clone(),
+            variables: self.variables(),
+            log: registry.write_url(&log, valid).await?,
+            callback: builder::CALLBACK,
+        })
+    }
+
+    /// Brings Ansible's whole log to `.gyron/logs/ansible.log`; a bake never fails for want of it.
+    async fn bring_log(&self, made: &Made) -> Option<String> {
+        let log = self.registry.bytes(made.log.as_deref()?).await.ok()??;
+        let name = format!("{}/logs/ansible.log", records::FOLDER);
+        let path = self.context.config.root.join(&name);
+        write_atomically(path.parent()?, &path, &log).ok()?;
+        Some(name)
+    }
+
+    /// Takes away what was only needed on the way, and where the bake failed, the image too.
+    async fn tidy(&self, made: &mut Made, failed: bool) -> Result<()> {
+        let (context, aws) = (self.context, self.aws);
+        let mut phase = Phase::begin(&context.console);
+        let mut first = Ok(());
+        if let Some(image) = made.image.take()
+            && failed
+        {
+            first = image::remove(aws, &image).await;
+        }
+        let terminated = image::terminate_builder(context, aws, &context.run, made.builder.as_ref()).await;
+        first = first.and(terminated);
+        for key in made.keys.drain(..) {
+            first = first.and(self.registry.remove(&key).await);
+        }
+        if first.is_ok() {
+            phase.done("builder terminated");
+        }
+        first
+    }
+
+    /// What is left of the bake's deadline.
+    pub(crate) fn left(&self) -> Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::deadline(format!("the bake was not done after {}", self.settings.deadline))
+                .hint("bake.deadline in gyron.toml says how long it may take"));
+        }
+        Ok(left)
+    }
+}

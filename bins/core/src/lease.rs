@@ -1,0 +1,224 @@
+//! A lease in S3: one holder at a time across machines, by compare-and-swap, with a term, renewal and a fencing token.
+//!
+//! S3 has the state as a small JSON object, changed only where it is as it was read (`If-Match`, `If-None-Match`). A holder that
+//! dies loses the lease when its term is over; whoever takes it then gets a higher token, so that a late writer can be told
+//! from the holder. Machines' clocks may differ: a term is far longer than that.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Result};
+use crate::registry::Registry;
+
+/// How long a lease lives without renewal.
+pub const TERM: Duration = Duration::from_secs(60);
+
+/// How often a holder renews it.
+const RENEWAL: Duration = Duration::from_secs(15);
+
+/// Who holds a lease, as S3 has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The run that holds it, or held it last.
+    pub run: String,
+    /// The machine.
+    pub host: String,
+    /// What it is doing, in words.
+    pub doing: String,
+    /// Counts the holders: the next one's is higher.
+    pub token: u64,
+    /// Until when it holds without renewal: RFC 3339, UTC. Past for a lease that was given back.
+    pub until: String,
+}
+
+impl Holder {
+    /// Whether it holds the lease at this time.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.parse::<Timestamp>().is_ok_and(|until| until > now)
+    }
+}
+
+/// What became of an attempt to take a lease.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Held(Lease),
+    /// Somebody holds it.
+    Busy(Holder),
+}
+
+/// A lease that is held; renewed in the background until it is given back or dropped.
+#[derive(Debug)]
+pub struct Lease {
+    registry: Registry,
+    key: String,
+    holder: Holder,
+    doing: Arc<Mutex<String>>,
+    renewing: tokio::task::JoinHandle<()>,
+}
+
+/// Who is to hold the lease after `there`: us, with the next token, unless somebody else does.
+fn next(there: Option<&Holder>, run: &str, doing: &str, now: Timestamp) -> std::result::Result<Holder, Holder> {
+    match there {
+        Some(holder) if holder.holds(now) && holder.run != run => Err(holder.clone()),
+        _ => Ok(Holder {
+            run: run.to_owned(),
+            host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            doing: doing.to_owned(),
+            token: there.map_or(1, |holder| holder.token + 1),
+            until: until(now),
+        }),
+    }
+}
+
+fn until(now: Timestamp) -> String {
+    let term = SignedDuration::try_from(TERM).unwrap_or(SignedDuration::from_secs(60));
+    now.checked_add(term).unwrap_or(now).to_string()
+}
+
+impl Lease {
+    /// Takes the lease at `key` for `run`, or says who holds it.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn take(registry: &Registry, key: &str, run: &str, doing: &str) -> Result<Taken> {
+        let mut busy = None;
+        let mut taken = None;
+        let swapped = registry
+            .swap(key, |there: Option<Holder>| match next(there.as_ref(), run, doing, Timestamp::now()) {
+                Ok(holder) => {
+                    taken = Some(holder.clone());
+                    Ok(holder)
+                }
+                Err(holder) => {
+                    busy = Some(holder);
+                    Err(Failure::refused("the lease is held"))
+                }
+            })
+            .await;
+        match (swapped, taken, busy) {
+            (Err(_), _, Some(holder)) => Ok(Taken::Busy(holder)),
+            (Ok(()), Some(holder), _) => Ok(Taken::Held(Self::keep(registry, key, holder))),
+            (Err(failure), ..) => Err(failure),
+            (Ok(()), None, _) => Err(Failure::defect("a lease was taken by nobody")),
+        }
+    }
+
+    /// Who holds the lease at `key`, if anybody does.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn holder(registry: &Registry, key: &str) -> Result<Option<Holder>> {
+        let there = registry.get::<Holder>(key).await?;
+        Ok(there.map(|there| there.value).filter(|holder| holder.holds(Timestamp::now())))
+    }
+
+    fn keep(registry: &Registry, key: &str, holder: Holder) -> Self {
+        let doing = Arc::new(Mutex::new(holder.doing.clone()));
+        let (registry_of_task, key_of_task, mut own, said) =
+            (registry.clone(), key.to_owned(), holder.clone(), Arc::clone(&doing));
+        let renewing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEWAL).await;
+                own.doing = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                own.until = until(Timestamp::now());
+                let renewed = registry_of_task.swap(&key_of_task, |there: Option<Holder>| renewal(there, &own)).await;
+                // One that is lost stays lost; a hiccup of S3 leaves three more renewals within the term.
+                if renewed.is_err_and(|failure| failure.exit() == crate::exit::Exit::Refused) {
+                    return;
+                }
+            }
+        });
+        Lease { registry: registry.clone(), key: key.to_owned(), holder, doing, renewing }
+    }
+
+    /// What others are told that the holder is doing, from the next renewal on.
+    pub fn say(&self, doing: &str) {
+        doing.clone_into(&mut self.doing.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The fencing token: higher than that of every holder before.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.holder.token
+    }
+
+    /// Gives the lease back at once; a lease that was lost meanwhile is somebody else's and stays so.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn give_back(self) -> Result<()> {
+        self.renewing.abort();
+        let mut own = self.holder.clone();
+        own.until = Timestamp::UNIX_EPOCH.to_string();
+        match self.registry.swap(&self.key, |there: Option<Holder>| renewal(there, &own)).await {
+            Err(failure) if failure.exit() == crate::exit::Exit::Refused => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
+/// What is written where it is still `own`'s lease.
+fn renewal(there: Option<Holder>, own: &Holder) -> Result<Holder> {
+    match there {
+        Some(holder) if holder.run == own.run && holder.token == own.token => Ok(own.clone()),
+        _ => Err(Failure::refused("the lease is somebody else's by now")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::{next, renewal};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_lease_is_taken_when_it_is_free_or_its_term_is_over() {
+        let first = next(None, "one", "baking", at(0)).unwrap();
+        assert_eq!((first.token, first.run.as_str()), (1, "one"));
+        assert_eq!(next(Some(&first), "two", "", at(59)).unwrap_err(), first);
+        let second = next(Some(&first), "two", "", at(61)).unwrap();
+        assert_eq!((second.token, second.run.as_str()), (2, "two"));
+        assert!(renewal(Some(second), &first).is_err(), "the first holder is told that it has lost it");
+        assert!(renewal(Some(first.clone()), &first).is_ok());
+    }
+
+    proptest! {
+        /// Whoever asks, in whatever order and at whatever time: two never hold it at once, and tokens only grow.
+        #[test]
+        fn two_never_hold_it_at_once(asks in proptest::collection::vec((0u8..4, 0i64..90), 1..40)) {
+            let mut now = 0;
+            let mut there: Option<super::Holder> = None;
+            for (who, later) in asks {
+                now += later;
+                let run = who.to_string();
+                let held_by = there.as_ref().filter(|holder| holder.holds(at(now))).map(|holder| holder.run.clone());
+                match next(there.as_ref(), &run, "", at(now)) {
+                    Ok(holder) => {
+                        prop_assert!(held_by.is_none_or(|other| other == run));
+                        prop_assert!(there.is_none_or(|before| before.token < holder.token));
+                        there = Some(holder);
+                    }
+                    Err(holder) => prop_assert_eq!(Some(holder.run), held_by),
+                }
+            }
+        }
+    }
+}
