@@ -184,13 +184,13 @@ fn a_plan_touches_nothing() {
     would make it of architecture = x86_64
     would make it of base = ami-ID
     would make it of playbook = site.yml
-    would make it of playbook site.yml = 5cb92cbfb2d7
-    would make it of recipe = 7cc920545f1f
-    would make it of release = d650ca778923
+    would make it of playbook site.yml = DIGEST
+    would make it of recipe = DIGEST
+    would make it of release = DIGEST
     would make it of release's file = planned.tar.zst
-    would make it of toolkit = 70ef400f90bd
-    would make it of variable gyron_app = 9b0f1b10aff5
-    would make it of variable gyron_version = a02568e307cf
+    would make it of toolkit = DIGEST
+    would make it of variable gyron_app = DIGEST
+    would make it of variable gyron_version = DIGEST
     would bake for the first time: no image of it is known
     --- stderr
     ");
@@ -240,6 +240,35 @@ fn an_image_is_reused_until_something_that_decides_it_changes() {
     let anew = cloud.succeed(&app, "gyron-bake", &["--fresh"]);
     assert_ne!(anew, first);
     assert_eq!(cloud.succeed(&app, "gyron-bake", &[]), anew, "the youngest is taken");
+
+    // Old images go, but for what is in use.
+    let one = ["--set", "bake.keep=1"];
+    let prune = |more: &[&str]| cloud.run(&app, "gyron-bake", &[&["prune"][..], &one, more].concat());
+    let _ = cloud.aws(&["ec2", "run-instances", "--image-id", &first, "--instance-type", "t3.small"]);
+    let shown = app.show(&prune(&[]));
+    assert!(shown.contains("would change nothing") && shown.contains("stays: used by i-ID"), "{shown}");
+    let filter = format!("Name=image-id,Values={first}");
+    let started =
+        cloud.select(&["ec2", "describe-instances", "--filters", &filter], "Reservations[].Instances[].InstanceId");
+    let _ = cloud.aws(&["ec2", "terminate-instances", "--instance-ids", started.first().unwrap()]);
+    let terminated = "Name=instance-state-name,Values=terminated";
+    let begun = Instant::now();
+    while cloud
+        .select(
+            &["ec2", "describe-instances", "--filters", &filter, terminated],
+            "Reservations[].Instances[].InstanceId",
+        )
+        .is_empty()
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the instance does not end");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["prune", "--set", "bake.keep=1"])).replace(char::is_numeric, "N"), @"would deregister ami-ID (image, NNNN-NN-NNTNN:NN:NN.NNNZ) with its snapshots");
+    let output = prune(&["--yes"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), first, "{}", app.show(&output));
+    let left = machines(&cloud, "reused");
+    assert_eq!(left.len(), 2, "the youngest image and its snapshot: {left:?}");
+    assert!(left.contains(&anew), "{left:?}");
 }
 
 #[test]

@@ -174,6 +174,7 @@ pub fn plain(text: &str) -> String {
         (r"\d{8}\.\d{6}-[0-9a-f]{12}(-dirty-[0-9a-f]{8})?", "VERSION"),
         (r"\b[0-9a-f]{64}\b", "SHA256"),
         (r"\bsha256 [0-9a-f]{12}\b", "sha256 DIGEST"),
+        (r" = [0-9a-f]{12}\b", " = DIGEST"),
         (r"(the record|the digest|it says) [0-9a-f]{12}\b", "$1 DIGEST"),
         (r"\b(ami|i|subnet|sg|vpc|snap)-[0-9a-f]{8,17}\b", "$1-ID"),
         (r" of \d+(\.\d+)? k?B,", " of SIZE,"),

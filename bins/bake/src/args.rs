@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Bakes anew, also where an image of the same fingerprint is there
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// With sweep: takes away what it shows
+    /// With sweep and prune: takes away what they show
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -25,4 +25,6 @@ pub(crate) struct Args {
 pub(crate) enum What {
     /// Show what killed bakes and specs of the app have left, with age; what a live bake owns is never touched
     Sweep,
+    /// Show old images that nothing needs: all but the newest of each layer, what is in use, and what these stand on
+    Prune,
 }

@@ -11,6 +11,7 @@ mod known;
 mod layer;
 mod leftovers;
 mod playbook;
+mod prune;
 mod toolkit;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let args = args::Args::parse();
     gyron_core::step::run(&args.common, async |context| match args.what {
         Some(args::What::Sweep) => leftovers::sweep(context, args.yes).await,
+        Some(args::What::Prune) => prune::prune(context, args.yes).await,
         None => bake::bake(context, args.fresh).await,
     })
 }

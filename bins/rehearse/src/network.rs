@@ -29,6 +29,11 @@ pub const BRIDGE: &str = "instances";
 /// The instances' way out: the second address of the VPC would be the resolver, the first is the router, as on AWS.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 
+/// The router's own hardware address. A bridge that is given none takes the lowest of its ports', so that it changes as
+/// instances come and go: what the others had learnt of their router is then wrong, and a connection begun in that moment
+/// passes by the masquerading for as long as it is tried.
+const ROUTER: &str = "06:00:ac:1f:00:01";
+
 /// moto's default VPC, the same in each cloud.
 const INSTANCES: &str = "172.31.0.0/16";
 
@@ -227,7 +232,7 @@ fn way_out(cloud: &Cloud, last: u8) -> String {
 
 fn inside_instances(cloud: &Cloud, mtu: u32) -> String {
     format!(
-        "{}link add {BRIDGE} mtu {mtu} type bridge forward_delay 0\nlink set {BRIDGE} addrgenmode none\n\
+        "{}link add {BRIDGE} address {ROUTER} mtu {mtu} type bridge forward_delay 0\nlink set {BRIDGE} addrgenmode none\n\
          addr add {GATEWAY}/16 dev {BRIDGE}\naddr add {METADATA}/32 dev {BRIDGE}\nlink set {BRIDGE} up\n\
          route add unreachable 169.254.0.0/16 metric 9999\n",
         way_out(cloud, 2)
@@ -362,6 +367,11 @@ mod tests {
         assert!(steps.contains("route add unreachable 172.31.0.0/16 metric 9999\n"));
         assert!(steps.contains("route add unreachable 169.254.0.0/16 metric 9999\n"));
         assert!(!steps.contains("172.31.0.1"));
+    }
+
+    #[test]
+    fn the_router_keeps_its_hardware_address_whatever_stands_behind_it() {
+        assert!(inside_instances(&cloud(7), 1400).contains(&format!("link add {BRIDGE} address {ROUTER} ")));
     }
 
     #[test]

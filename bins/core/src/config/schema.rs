@@ -58,6 +58,9 @@ pub struct Bake {
     /// one alone.
     #[serde(default)]
     pub layers: Vec<Layer>,
+    /// How many images of each layer `gyron-bake prune` keeps beside those in use.
+    #[serde(default = "five")]
+    pub keep: usize,
     /// The oldest image that is taken again where nothing has changed; without it, any.
     pub max_age: Option<Span>,
     /// Extra variables for the playbook, beside `gyron_app`, `gyron_version` and `gyron_release_dir`.
@@ -329,6 +332,10 @@ const fn minutes<const N: u64>() -> Span {
 
 const fn seconds<const N: u64>() -> Span {
     Span::seconds(N)
+}
+
+const fn five() -> usize {
+    5
 }
 
 const fn http_port() -> u16 {
