@@ -1,17 +1,24 @@
 //! A lease in S3: one holder at a time across machines, by compare-and-swap, with a term, renewal and a fencing token.
 //!
 //! S3 has the state as a small JSON object, changed only where it is as it was read (`If-Match`, `If-None-Match`). A holder that
-//! dies loses the lease when its term is over; whoever takes it then gets a higher token, so that a late writer can be told
-//! from the holder. Machines' clocks may differ: a term is far longer than that.
+//! dies loses the lease when its term is over, or at once where who asks for it can see that it is dead: on the same machine.
+//! Whoever takes it then gets a higher token, so that a late writer can be told from the holder. Machines' clocks may differ: a
+//! term is far longer than that.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::console::span;
+use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::registry::Registry;
+use crate::whereabouts::Whereabouts;
 
 /// How long a lease lives without renewal.
 pub const TERM: Duration = Duration::from_secs(60);
@@ -32,13 +39,22 @@ pub struct Holder {
     pub token: u64,
     /// Until when it holds without renewal: RFC 3339, UTC. Past for a lease that was given back.
     pub until: String,
+    /// Its process, for whoever asks on the same machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Whereabouts>,
 }
 
 impl Holder {
-    /// Whether it holds the lease at this time.
+    /// Whether it holds the lease at this time, as far as its term says.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.parse::<Timestamp>().is_ok_and(|until| until > now)
+    }
+
+    /// Whether it can be seen from here that it has died.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.process.as_ref().is_some_and(Whereabouts::is_dead)
     }
 }
 
@@ -57,20 +73,39 @@ pub struct Lease {
     registry: Registry,
     key: String,
     holder: Holder,
-    doing: Arc<Mutex<String>>,
+    shared: Arc<Shared>,
     renewing: tokio::task::JoinHandle<()>,
 }
 
-/// Who is to hold the lease after `there`: us, with the next token, unless somebody else does.
-fn next(there: Option<&Holder>, run: &str, doing: &str, now: Timestamp) -> std::result::Result<Holder, Holder> {
+/// What the holder and its renewal tell each other.
+#[derive(Debug)]
+struct Shared {
+    doing: Mutex<String>,
+    /// Others want to see at once what the holder does.
+    said: Notify,
+    /// When the last renewal that came through began.
+    renewed: Mutex<Instant>,
+    /// Somebody else has taken it.
+    lost: AtomicBool,
+}
+
+/// Who is to hold the lease after `there`: us, with the next token, unless somebody else does who is not known to be dead.
+fn next(
+    there: Option<&Holder>,
+    run: &str,
+    doing: &str,
+    now: Timestamp,
+    dead: impl Fn(&Holder) -> bool,
+) -> std::result::Result<Holder, Holder> {
     match there {
-        Some(holder) if holder.holds(now) && holder.run != run => Err(holder.clone()),
+        Some(holder) if holder.holds(now) && holder.run != run && !dead(holder) => Err(holder.clone()),
         _ => Ok(Holder {
             run: run.to_owned(),
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             doing: doing.to_owned(),
             token: there.map_or(1, |holder| holder.token + 1),
             until: until(now),
+            process: Whereabouts::own(),
         }),
     }
 }
@@ -88,63 +123,74 @@ impl Lease {
     pub async fn take(registry: &Registry, key: &str, run: &str, doing: &str) -> Result<Taken> {
         let mut busy = None;
         let mut taken = None;
+        let begun = Instant::now();
         let swapped = registry
-            .swap(key, |there: Option<Holder>| match next(there.as_ref(), run, doing, Timestamp::now()) {
-                Ok(holder) => {
-                    taken = Some(holder.clone());
-                    Ok(holder)
-                }
-                Err(holder) => {
-                    busy = Some(holder);
-                    Err(Failure::refused("the lease is held"))
+            .swap(key, |there: Option<Holder>| {
+                match next(there.as_ref(), run, doing, Timestamp::now(), Holder::is_dead) {
+                    Ok(holder) => {
+                        taken = Some(holder.clone());
+                        Ok(holder)
+                    }
+                    Err(holder) => {
+                        busy = Some(holder);
+                        Err(Failure::refused("the lease is held"))
+                    }
                 }
             })
             .await;
         match (swapped, taken, busy) {
             (Err(_), _, Some(holder)) => Ok(Taken::Busy(holder)),
-            (Ok(()), Some(holder), _) => Ok(Taken::Held(Self::keep(registry, key, holder))),
+            (Ok(()), Some(holder), _) => Ok(Taken::Held(Self::keep(registry, key, holder, begun))),
             (Err(failure), ..) => Err(failure),
             (Ok(()), None, _) => Err(Failure::defect("a lease was taken by nobody")),
         }
     }
 
-    /// Who holds the lease at `key`, if anybody does.
+    /// Who holds the lease at `key`, if anybody does who may live.
     ///
     /// # Errors
     /// AWS (4).
     pub async fn holder(registry: &Registry, key: &str) -> Result<Option<Holder>> {
         let there = registry.get::<Holder>(key).await?;
-        Ok(there.map(|there| there.value).filter(|holder| holder.holds(Timestamp::now())))
+        Ok(there.map(|there| there.value).filter(|holder| holder.holds(Timestamp::now()) && !holder.is_dead()))
     }
 
-    fn keep(registry: &Registry, key: &str, holder: Holder) -> Self {
-        let doing = Arc::new(Mutex::new(holder.doing.clone()));
-        let (registry_of_task, key_of_task, mut own, said) =
-            (registry.clone(), key.to_owned(), holder.clone(), Arc::clone(&doing));
-        let renewing = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RENEWAL).await;
-                own.doing = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                own.until = until(Timestamp::now());
-                let renewed = registry_of_task.swap(&key_of_task, |there: Option<Holder>| renewal(there, &own)).await;
-                // One that is lost stays lost; a hiccup of S3 leaves three more renewals within the term.
-                if renewed.is_err_and(|failure| failure.exit() == crate::exit::Exit::Refused) {
-                    return;
-                }
-            }
+    fn keep(registry: &Registry, key: &str, holder: Holder, begun: Instant) -> Self {
+        let shared = Arc::new(Shared {
+            doing: Mutex::new(holder.doing.clone()),
+            said: Notify::new(),
+            renewed: Mutex::new(begun),
+            lost: AtomicBool::new(false),
         });
-        Lease { registry: registry.clone(), key: key.to_owned(), holder, doing, renewing }
+        let renewing =
+            tokio::spawn(renew_forever(registry.clone(), key.to_owned(), holder.clone(), Arc::clone(&shared)));
+        Lease { registry: registry.clone(), key: key.to_owned(), holder, shared, renewing }
     }
 
-    /// What others are told that the holder is doing, from the next renewal on.
+    /// What others are told that the holder is doing, from now on.
     pub fn say(&self, doing: &str) {
-        doing.clone_into(&mut self.doing.lock().unwrap_or_else(PoisonError::into_inner));
+        doing.clone_into(&mut lock(&self.shared.doing));
+        self.shared.said.notify_one();
     }
 
     /// The fencing token: higher than that of every holder before.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.holder.token
+    }
+
+    /// Goes on only while it is certainly ours: to be asked before each thing that must not be done twice.
+    ///
+    /// # Errors
+    /// Refused (3): somebody else has taken it, or may have, since no renewal came through within its term.
+    pub fn check(&self) -> Result<()> {
+        let silent = lock(&self.shared.renewed).elapsed();
+        if !self.shared.lost.load(Ordering::Acquire) && silent < TERM {
+            return Ok(());
+        }
+        let silent = span(Duration::from_secs(silent.as_secs()));
+        Err(Failure::refused(format!("the lease {} is not ours any more: the last renewal was {silent} ago", self.key))
+            .hint("another run may have taken the work over: run it again, and it waits for that one, or takes what it made"))
     }
 
     /// Gives the lease back at once; a lease that was lost meanwhile is somebody else's and stays so.
@@ -156,10 +202,36 @@ impl Lease {
         let mut own = self.holder.clone();
         own.until = Timestamp::UNIX_EPOCH.to_string();
         match self.registry.swap(&self.key, |there: Option<Holder>| renewal(there, &own)).await {
-            Err(failure) if failure.exit() == crate::exit::Exit::Refused => Ok(()),
+            Err(failure) if failure.exit() == Exit::Refused => Ok(()),
             other => other,
         }
     }
+}
+
+async fn renew_forever(registry: Registry, key: String, mut own: Holder, shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEWAL) => {}
+            () = shared.said.notified() => {}
+        }
+        let begun = Instant::now();
+        own.doing = lock(&shared.doing).clone();
+        own.until = until(Timestamp::now());
+        match registry.swap(&key, |there: Option<Holder>| renewal(there, &own)).await {
+            Ok(()) => *lock(&shared.renewed) = begun,
+            // One that is lost stays lost.
+            Err(failure) if failure.exit() == Exit::Refused => {
+                shared.lost.store(true, Ordering::Release);
+                return;
+            }
+            // A hiccup of S3 leaves three more renewals within the term.
+            Err(_) => {}
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Lease {
@@ -191,13 +263,16 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_when_it_is_free_or_its_term_is_over() {
-        let first = next(None, "one", "baking", at(0)).unwrap();
+        let next = |there, run, now| super::next(there, run, "baking", now, |_| false);
+        let first = next(None, "one", at(0)).unwrap();
         assert_eq!((first.token, first.run.as_str()), (1, "one"));
-        assert_eq!(next(Some(&first), "two", "", at(59)).unwrap_err(), first);
-        let second = next(Some(&first), "two", "", at(61)).unwrap();
+        assert_eq!(next(Some(&first), "two", at(59)).unwrap_err(), first);
+        let second = next(Some(&first), "two", at(61)).unwrap();
         assert_eq!((second.token, second.run.as_str()), (2, "two"));
         assert!(renewal(Some(second), &first).is_err(), "the first holder is told that it has lost it");
         assert!(renewal(Some(first.clone()), &first).is_ok());
+        // Whoever sees that the holder is dead needn't wait for its term.
+        assert_eq!(super::next(Some(&first), "two", "", at(1), |_| true).unwrap().token, 2);
     }
 
     proptest! {
@@ -210,7 +285,7 @@ mod tests {
                 now += later;
                 let run = who.to_string();
                 let held_by = there.as_ref().filter(|holder| holder.holds(at(now))).map(|holder| holder.run.clone());
-                match next(there.as_ref(), &run, "", at(now)) {
+                match next(there.as_ref(), &run, "", at(now), |_| false) {
                     Ok(holder) => {
                         prop_assert!(held_by.is_none_or(|other| other == run));
                         prop_assert!(there.is_none_or(|before| before.token < holder.token));

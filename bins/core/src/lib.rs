@@ -23,3 +23,4 @@ pub mod step;
 pub mod stop;
 pub mod version;
 pub mod wait;
+pub mod whereabouts;
