@@ -315,12 +315,16 @@ fn a_bake_that_was_killed_is_cleared_away_by_the_next_one() {
     let left = machines(&cloud, "killed");
     assert!(left.iter().any(|id| id.starts_with("i-")), "{left:?}");
 
-    // Nobody can know yet that it is dead: its lease runs on.
-    let output = cloud.run(&app, "gyron-bake", &["sweep", "--yes"]);
+    // From another machine nobody can know yet that it is dead: its lease runs on.
+    let elsewhere = |args: &[&str]| cloud.command_elsewhere(&app, "gyron-bake", args).output().unwrap();
+    let output = elsewhere(&["sweep", "--yes"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("somebody works with it"), "{}", app.show(&output));
     assert_eq!(machines(&cloud, "killed"), left);
+    // Here it can be seen.
+    let output = cloud.run(&app, "gyron-bake", &["sweep"]);
+    assert!(app.show(&output).contains("would terminate i-ID"), "{}", app.show(&output));
 
-    let output = cloud.run(&app, "gyron-bake", &[]);
+    let output = elsewhere(&[]);
     let shown = app.show(&output);
     assert!(output.status.success(), "{shown}");
     assert!(

@@ -163,6 +163,15 @@ impl Cloud {
         command
     }
 
+    /// The same as on another machine, as far as a program can tell: its host has another name.
+    #[must_use]
+    pub fn command_elsewhere(&self, app: &App, program: &str, args: &[&str]) -> Command {
+        let script = "hostname elsewhere; exec \"$@\"";
+        let mut command = self.rehearse(&["exec", "--", "unshare", "--uts", "sh", "-c", script, "sh", program]);
+        command.args(args).current_dir(app.path()).env("CI", "true").envs(&app.variables);
+        command
+    }
+
     /// Runs one of gyron's programs in the app's folder.
     ///
     /// # Panics

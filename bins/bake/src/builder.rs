@@ -1,14 +1,19 @@
 //! What happens on the builder: Ansible brings the release in, then everything but the result is taken away.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use gyron_core::archive::{self, Compression};
 use gyron_core::aws::Aws;
 use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::ids::{Digest, InstanceId};
 use gyron_core::run_command::{self, Script};
 use gyron_core::step::Context;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::log::{Addresses, Log};
 
 /// Something the builder fetches by a presigned URL and checks by its digest.
 #[derive(Debug, Serialize)]
@@ -38,20 +43,40 @@ pub(crate) struct Order {
     pub(crate) release: Option<FetchedRelease>,
     pub(crate) file: String,
     pub(crate) variables: BTreeMap<String, String>,
-    /// Where the log is put.
-    pub(crate) log: String,
-    pub(crate) callback: &'static str,
+    /// Where the log's chunks are put.
+    pub(crate) log: Addresses,
 }
 
-/// Writes each failed task as a line of JSON.
-pub(crate) const CALLBACK: &str = include_str!("builder/gyron_failure.py");
+/// The program that brings the job to the builder: all of it that stands in the command.
+const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 
-const BUILDER: &str = include_str!("builder/builder.py");
+/// The files of a job, beside its order.
+const PROGRAM: [(&str, &str); 4] = [
+    ("bootstrap.py", BOOTSTRAP),
+    ("builder.py", include_str!("builder/builder.py")),
+    ("live.py", include_str!("builder/live.py")),
+    ("gyron_tasks.py", include_str!("builder/gyron_tasks.py")),
+];
+
 const CLEAN: &str = include_str!("builder/clean.sh");
 
 /// The digest of how a bake is done: what it changes here, it changes in every image.
 pub(crate) fn recipe() -> Digest {
-    Digest::of([BUILDER, CLEAN, CALLBACK].join("\0").as_bytes())
+    let texts: Vec<&str> = PROGRAM.iter().map(|(_, text)| *text).chain([CLEAN]).collect();
+    Digest::of(texts.join("\0").as_bytes())
+}
+
+/// Writes the program and its order as one archive at `to`; gives its SHA-256.
+pub(crate) fn pack(order: &Order, scratch: &Path, to: &Path) -> Result<Digest> {
+    let folder = scratch.join("job");
+    let order = serde_json::to_string(order).or_fail(|| Failure::defect("an order can't be written as JSON"))?;
+    let write = |(name, text): (&str, &str)| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).or_fail(|| Failure::defect(format!("can't write {}", path.display())))
+    };
+    std::fs::create_dir_all(&folder).or_fail(|| Failure::defect(format!("can't make {}", folder.display())))?;
+    PROGRAM.into_iter().chain([("order.json", order.as_str())]).try_for_each(write)?;
+    Ok(archive::write(&folder, &archive::files(&folder)?, 0, Compression::Gzip, to)?.sha256)
 }
 
 /// What the builder says at the end.
@@ -75,26 +100,30 @@ struct Task {
     item: Option<serde_json::Value>,
 }
 
-/// Runs the playbook on the builder.
+/// Runs the job at `url` on the builder, and shows its log while it runs.
 pub(crate) async fn play(
     context: &Context,
     aws: &Aws,
     builder: &InstanceId,
-    order: &Order,
+    (url, sha256): (&str, &Digest),
+    log: &mut Log<'_>,
     deadline: Duration,
 ) -> Result<()> {
-    let order = serde_json::to_string(order).or_fail(|| Failure::defect("an order can't be written as JSON"))?;
     // The agent may be online while cloud-init still runs; what that says of itself is no reason to fail a bake.
-    // The program stands in a file, since standard input carries the order.
     let text = format!(
         "cloud-init status --wait >/dev/null 2>&1 || true\n\
-         program=$(mktemp)\n\
-         cat > \"$program\" <<'GYRON_PROGRAM'\n{BUILDER}GYRON_PROGRAM\n\
-         python3 -B \"$program\" <<'GYRON_ORDER'\n{order}\nGYRON_ORDER\n\
-         status=$?\nrm -f \"$program\"\nexit $status\n"
+         exec python3 -B - '{url}' {sha256} <<'GYRON_PROGRAM'\n{BOOTSTRAP}GYRON_PROGRAM\n"
     );
     let script = Script { what: format!("playbook on {builder}"), text, deadline };
-    let reply = run_command::run(aws, &context.console, &context.stop, builder, &script).await?;
+    let (over, ended) = oneshot::channel();
+    let running = async {
+        let reply = run_command::run(aws, &context.console, &context.stop, builder, &script).await;
+        // Nobody listens any more only where the log was given up.
+        let _ = over.send(());
+        reply
+    };
+    let (reply, ()) = tokio::join!(running, log.follow(deadline, ended));
+    let reply = reply?;
     let said = reply.stdout.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     match said {
         Some(Said::Trouble { trouble }) => Err(Failure::aws(trouble)),

@@ -2,14 +2,15 @@
 
 use gyron_core::failure::Result;
 use gyron_core::ids::{Digest, ImageId};
-use gyron_core::lease::{Lease, Taken};
+use gyron_core::lease::{Holder, Lease, Taken};
 use gyron_core::registry::Registry;
 use gyron_core::wait::{Look, Wait, poll_until};
 use jiff::Timestamp;
 
 use crate::known;
-use crate::layer::Work;
+use crate::layer::{Work, log_folder};
 use crate::leftovers;
+use crate::log::Log;
 
 /// Where the lease of a fingerprint's bake stands.
 pub(crate) fn lease_key(registry: &Registry, fingerprint: &str) -> String {
@@ -21,16 +22,26 @@ pub(crate) async fn bake(work: &Work<'_>, fingerprint: &Digest, fresh: bool) -> 
     let (context, registry) = (work.context, work.registry);
     let key = lease_key(registry, fingerprint.as_str());
     let wait = Wait::new("another bake of the same".to_owned(), work.left()?);
-    let mut waited = false;
+    let mut waited: Option<(Holder, Log<'_>)> = None;
     let lease = poll_until(&context.console, &context.stop, &wait, async || {
         match Lease::take(registry, &key, &context.run, "beginning").await? {
             Taken::Held(lease) => Ok(Look::Done(lease)),
             Taken::Busy(holder) => {
                 let state = format!("run {} on {}: {}", holder.run, holder.host, holder.doing);
-                if !waited {
-                    context.console.say(format!("  waiting for another bake of the same ({state})"));
+                let same = waited.take().filter(|(before, _)| before.run == holder.run);
+                let (before, mut log) = same.unwrap_or_else(|| {
+                    context
+                        .console
+                        .say(format!("  waiting for another bake of the same (run {} on {})", holder.run, holder.host));
+                    let folder = log_folder(registry, &holder.run, &work.layer.name);
+                    (Holder { doing: String::new(), ..holder.clone() }, Log::new(&context.console, registry, folder))
+                });
+                if before.doing != holder.doing {
+                    context.console.say(format!("  it is {}", holder.doing));
                 }
-                waited = true;
+                // Its log is a help to the one who waits, nothing to fail for.
+                let _ = log.look().await;
+                waited = Some((holder, log));
                 Ok(Look::Pending(state))
             }
         }

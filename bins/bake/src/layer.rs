@@ -10,7 +10,7 @@ use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::ids::{Digest, ImageId, InstanceId};
 use gyron_core::instance::{self, Order};
 use gyron_core::lease::Lease;
-use gyron_core::records::{self, Record, Step, write_atomically};
+use gyron_core::records::{self, Record, Step};
 use gyron_core::registry::Registry;
 use gyron_core::run_command;
 use gyron_core::step::{Context, Phase};
@@ -18,13 +18,19 @@ use gyron_core::step::{Context, Phase};
 use crate::base::Found;
 use crate::fingerprint::Fingerprint;
 use crate::known::TAG;
+use crate::log::Log;
 use crate::playbook::Playbook;
 use crate::toolkit::{self, Toolkit};
 use crate::{builder, image};
 
-/// Where a run's playbook and log lie while it bakes a layer.
-pub(crate) fn keys(registry: &Registry, run: &str, layer: &str) -> [String; 2] {
-    ["playbook.tar.gz", "ansible.log"].map(|file| registry.key(&format!("runs/{run}/{layer}/{file}")))
+/// Where a run's job, playbook and log lie while it bakes a layer.
+pub(crate) fn folder(registry: &Registry, run: &str, layer: &str) -> String {
+    registry.key(&format!("runs/{run}/{layer}"))
+}
+
+/// Where the chunks of its log lie.
+pub(crate) fn log_folder(registry: &Registry, run: &str, layer: &str) -> String {
+    format!("{}/log", folder(registry, run, layer))
 }
 
 /// What a bake has made so far: undone in reverse where it fails.
@@ -32,8 +38,15 @@ pub(crate) fn keys(registry: &Registry, run: &str, layer: &str) -> [String; 2] {
 struct Made {
     builder: Option<InstanceId>,
     image: Option<ImageId>,
-    keys: Vec<String>,
-    log: Option<String>,
+    /// Objects in the run's folder.
+    objects: bool,
+}
+
+/// What the builder is to run, where it can fetch it.
+#[derive(Debug)]
+struct Job {
+    url: String,
+    sha256: Digest,
 }
 
 /// What a layer is baked from.
@@ -90,7 +103,9 @@ impl Work<'_> {
         let (context, aws) = (self.context, self.aws);
         let mut phase = Phase::begin(&context.console);
         let toolkit = toolkit::find_or_make(context, self.registry, &self.base.architecture).await?;
-        let order = self.order(&toolkit, made).await?;
+        let folder = log_folder(self.registry, &context.run, &self.layer.name);
+        let mut log = Log::new(&context.console, self.registry, folder);
+        let job = self.job(&toolkit, &mut log, made).await?;
         let release = if self.layer.release { ", release" } else { "" };
         phase.done(format!("ready: {}, playbook{release}", toolkit.name));
 
@@ -104,13 +119,12 @@ impl Work<'_> {
         phase.done(format!("builder {builder} is up"));
 
         lease.say(&format!("playing {}", self.layer.playbook));
-        let played = builder::play(context, aws, &builder, &order, self.left()?).await;
-        let log = self.bring_log(made).await;
-        played.map_err(|failure| match log {
-            Some(path) => failure.hint(format!("the whole log is in {path}")),
-            None => failure,
-        })?;
+        let file = self.log_file();
+        log.keep(&context.config.root.join(&file))?;
+        let played = builder::play(context, aws, &builder, (&job.url, &job.sha256), &mut log, self.left()?).await;
+        played.map_err(|failure| failure.hint(format!("the whole log is in {file}")))?;
         phase.done(format!("played {}", self.layer.playbook));
+        log.say_slowest();
 
         lease.say("making the image");
         builder::clean(context, aws, &builder).await?;
@@ -175,17 +189,16 @@ impl Work<'_> {
         }
     }
 
-    /// Puts the playbook where the builder can fetch it, and writes down all that the builder is told.
-    async fn order(&self, toolkit: &Toolkit, made: &mut Made) -> Result<builder::Order> {
+    /// Puts playbook and job where the builder can fetch them.
+    async fn job(&self, toolkit: &Toolkit, log: &mut Log<'_>, made: &mut Made) -> Result<Job> {
         let (context, registry) = (self.context, self.registry);
         let scratch = tempfile::tempdir().or_fail(|| Failure::defect("no temporary folder can be made"))?;
+        let folder = folder(registry, &context.run, &self.layer.name);
+        let (playbook, job) = (format!("{folder}/playbook.tar.gz"), format!("{folder}/job.tar.gz"));
+        made.objects = true;
         let file = scratch.path().join("playbook.tar.gz");
         let digest = self.playbook.archive(&file)?;
-        let [key, log] = keys(registry, &context.run, &self.layer.name);
-        made.keys.push(key.clone());
-        registry.put_file(&key, &file).await?;
-        made.keys.push(log.clone());
-        made.log = Some(log.clone());
+        registry.put_file(&playbook, &file).await?;
 
         let valid = self.left()? + Duration::from_secs(60);
         let release = match self.release() {
@@ -202,25 +215,25 @@ impl Work<'_> {
             let url = registry.read_url(key, valid).await?;
             Ok(builder::Fetched { what: what.to_owned(), url, sha256: sha256.clone() })
         };
-        Ok(builder::Order {
+        let order = builder::Order {
             python: toolkit::PYTHON,
             toolkit: fetched("the toolkit", &toolkit.key, &toolkit.sha256).await?,
-            playbook: fetched("the playbook", &key, &digest).await?,
+            playbook: fetched("the playbook", &playbook, &digest).await?,
             release,
             file: self.playbook.file.clone(),
             variables: self.variables(),
-            log: registry.write_url(&log, valid).await?,
-            callback: builder::CALLBACK,
-        })
+            log: log.sign(valid).await?,
+        };
+        let file = scratch.path().join("job.tar.gz");
+        let sha256 = builder::pack(&order, scratch.path(), &file)?;
+        registry.put_file(&job, &file).await?;
+        Ok(Job { url: registry.read_url(&job, valid).await?, sha256 })
     }
 
-    /// Brings Ansible's whole log to `.gyron/logs/ansible.log`; a bake never fails for want of it.
-    async fn bring_log(&self, made: &Made) -> Option<String> {
-        let log = self.registry.bytes(made.log.as_deref()?).await.ok()??;
-        let name = format!("{}/logs/ansible.log", records::FOLDER);
-        let path = self.context.config.root.join(&name);
-        write_atomically(path.parent()?, &path, &log).ok()?;
-        Some(name)
+    /// Where Ansible's whole log is kept, relative to gyron.toml: one a layer, where there are layers.
+    fn log_file(&self) -> String {
+        let layer = if self.settings.layers.is_empty() { String::new() } else { format!("-{}", self.layer.name) };
+        format!("{}/logs/ansible{layer}.log", records::FOLDER)
     }
 
     /// Takes away what was only needed on the way, and where the bake failed, the image too.
@@ -235,8 +248,9 @@ impl Work<'_> {
         }
         let terminated = image::terminate_builder(context, aws, &context.run, made.builder.as_ref()).await;
         first = first.and(terminated);
-        for key in made.keys.drain(..) {
-            first = first.and(self.registry.remove(&key).await);
+        if std::mem::take(&mut made.objects) {
+            let folder = folder(self.registry, &context.run, &self.layer.name);
+            first = first.and(self.registry.remove_all(&format!("{folder}/")).await);
         }
         if first.is_ok() {
             phase.done("builder terminated");

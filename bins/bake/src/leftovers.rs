@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::in_flight::lease_key;
 use crate::known::TAG;
-use crate::layer::{Work, keys};
+use crate::layer::{Work, folder};
 
 /// Clears what earlier bakes of this fingerprint left. The caller holds its lease: whoever made it is dead, or has lost it.
 pub(crate) async fn clear(work: &Work<'_>, fingerprint: &Digest) -> Result<()> {
@@ -39,9 +39,7 @@ async fn remove(
 ) -> Result<()> {
     terminate(aws, &context.console, id).await?;
     if let Some(layer) = tag(instance, "gyron:layer") {
-        for key in keys(registry, run, layer) {
-            registry.remove(&key).await?;
-        }
+        registry.remove_all(&format!("{}/", folder(registry, run, layer))).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod in_flight;
 mod known;
 mod layer;
 mod leftovers;
+mod log;
 mod playbook;
 mod prune;
 mod toolkit;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -212,6 +213,17 @@ impl Registry {
         }
     }
 
+    /// Puts a temporary or replaceable JSON object.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn put_json(&self, key: &str, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_vec(value).or_fail(|| Failure::defect("a value can't be written as JSON"))?;
+        let put = self.aws.s3.put_object().bucket(&self.bucket).key(key).content_type("application/json");
+        let put = put.body(text.into()).send().await;
+        put.map(|_| ()).or_aws(&format!("PutObject s3://{}/{key}", self.bucket))
+    }
+
     /// Reads an object's bytes; `None` where there is none.
     ///
     /// # Errors
@@ -235,6 +247,35 @@ impl Registry {
     pub async fn remove(&self, key: &str) -> Result<()> {
         let removed = self.aws.s3.delete_object().bucket(&self.bucket).key(key).send().await;
         removed.map(|_| ()).or_aws(&format!("DeleteObject s3://{}/{key}", self.bucket))
+    }
+
+    /// Removes every object whose key begins so; that there is none is no error.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn remove_all(&self, prefix: &str) -> Result<()> {
+        let action = |name: &str| format!("{name} s3://{}/{prefix}", self.bucket);
+        let mut pages = self.aws.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.or_aws(&action("ListObjectsV2"))?;
+            let keys = page.contents().iter().filter_map(aws_sdk_s3::types::Object::key);
+            let keys: Vec<ObjectIdentifier> = keys
+                .map(|key| ObjectIdentifier::builder().key(key).build())
+                .collect::<Result<_, _>>()
+                .or_fail(|| Failure::defect("a key can't be named"))?;
+            if keys.is_empty() {
+                continue;
+            }
+            let all = Delete::builder().set_objects(Some(keys)).quiet(true).build();
+            let all = all.or_fail(|| Failure::defect("keys can't be named"))?;
+            let removed = self.aws.s3.delete_objects().bucket(&self.bucket).delete(all).send().await;
+            // The answer as a whole is a success even where single objects stay.
+            if let Some(stays) = removed.or_aws(&action("DeleteObjects"))?.errors().first() {
+                let (key, why) = (stays.key().unwrap_or_default(), stays.message().unwrap_or("AWS gave no reason"));
+                return Err(Failure::aws(format!("s3://{}/{key} can't be removed: {why}", self.bucket)));
+            }
+        }
+        Ok(())
     }
 
     /// A URL that lets whoever has it read the object, for as long as `valid`.

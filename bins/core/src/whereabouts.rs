@@ -66,11 +66,8 @@ mod tests {
     #[test]
     fn a_child_that_was_killed_is_dead() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let of_child = Whereabouts {
-            pid: child.id(),
-            began: super::began(child.id()).unwrap(),
-            ..Whereabouts::own().unwrap()
-        };
+        let of_child =
+            Whereabouts { pid: child.id(), began: super::began(child.id()).unwrap(), ..Whereabouts::own().unwrap() };
         assert!(!of_child.is_dead());
         child.kill().unwrap();
         child.wait().unwrap();

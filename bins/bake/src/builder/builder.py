@@ -1,20 +1,19 @@
-"""Bakes on the builder: fetches what it is told by URL and digest, runs the playbook, leaves nothing of itself.
+"""Bakes on the builder: fetches what the job's order names by URL and digest, and runs the playbook.
 
 Runs with the distribution's own Python and nothing else; the toolkit it fetches is on the path of Ansible's process
 alone, since an exported PYTHONPATH would reach every command that the play starts.
 """
 
 import collections
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
-import time
-import urllib.request
+
+from bootstrap import fail, fetch, unpack
+from live import Stream
 
 LAUNCH = """
 import sys
@@ -24,64 +23,9 @@ from ansible.cli.playbook import main
 sys.exit(main())
 """
 
-# Where Ansible's log may be long, SSM keeps 24,000 characters of it: what is said here must fit.
+# SSM keeps 24,000 characters: what is said at the end must fit.
 LAST_LINES = 40
 LONGEST = 600
-
-
-def fail(what):
-    print(json.dumps({"trouble": what}))
-    sys.exit(0)
-
-
-def fetch(thing, to):
-    trouble = None
-    for attempt in range(8):
-        if attempt:
-            time.sleep(2)
-        try:
-            return fetch_once(thing, to)
-        except OSError as error:
-            trouble = error
-    fail("the builder can't fetch %s from S3: %s" % (thing["what"], trouble))
-
-
-def fetch_once(thing, to):
-    digest = hashlib.sha256()
-    # Of each read, not of the whole; short, since a connection that stalls is better begun anew.
-    with urllib.request.urlopen(thing["url"], timeout=20) as source, open(to, "wb") as sink:
-        while chunk := source.read(1 << 20):
-            digest.update(chunk)
-            sink.write(chunk)
-    if digest.hexdigest() != thing["sha256"]:
-        fail("%s came to the builder with the sha256 %s, not %s" % (thing["what"], digest.hexdigest(), thing["sha256"]))
-    return to
-
-
-def bring_away(file, url):
-    trouble = None
-    for attempt in range(8):
-        if attempt:
-            time.sleep(2)
-        try:
-            with open(file, "rb") as content:
-                # urllib would call it a form.
-                headers = {"Content-Type": "text/plain; charset=utf-8"}
-                request = urllib.request.Request(url, data=content.read(), method="PUT", headers=headers)
-            # As with a fetch: a connection that stalls is better begun anew.
-            urllib.request.urlopen(request, timeout=20).close()
-            return None
-        except OSError as error:
-            trouble = error
-    return trouble
-
-
-def unpack(archive, to):
-    os.makedirs(to, exist_ok=True)
-    # What comes here was checked by its digest, so the filter guards against mistakes only; older Pythons lack it.
-    more = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-    with tarfile.open(archive) as opened:
-        opened.extractall(to, **more)
 
 
 def unpack_zstd(archive, to, toolkit):
@@ -111,7 +55,7 @@ def environment(work):
         "ANSIBLE_REMOTE_TEMP": work + "/tmp",
         "ANSIBLE_ASYNC_DIR": work + "/state/async",
         "ANSIBLE_CALLBACK_PLUGINS": work + "/callback",
-        "ANSIBLE_CALLBACKS_ENABLED": "gyron_failure",
+        "ANSIBLE_CALLBACKS_ENABLED": "gyron_tasks",
         "GYRON_FAILURES": work + "/failures.jsonl",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_NO_TARGET_SYSLOG": "1",
@@ -132,9 +76,9 @@ def play(order, work):
         os.makedirs(work + "/release")
         if order["release"]["archive"]:
             unpack_zstd(release, work + "/release", toolkit)
+    # The user that the play becomes may not look into the job, but Ansible's workers must be able to read this.
     os.makedirs(work + "/callback")
-    with open(work + "/callback/gyron_failure.py", "w", encoding="utf-8") as file:
-        file.write(order["callback"])
+    shutil.copy(os.path.join(os.path.dirname(__file__), "gyron_tasks.py"), work + "/callback/gyron_tasks.py")
     with open(work + "/launch.py", "w", encoding="utf-8") as file:
         file.write(LAUNCH)
     with open(work + "/vars.json", "w", encoding="utf-8") as file:
@@ -142,20 +86,22 @@ def play(order, work):
     last = collections.deque(maxlen=LAST_LINES)
     argv = ["/usr/bin/python3", "-B", work + "/launch.py", toolkit, "-c", "local", "-i", "localhost,"]
     argv += [order["file"], "-e", "@" + work + "/vars.json"]
-    with open(work + "/ansible.log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            argv,
-            cwd=work + "/playbook",
-            env=environment(work),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-        for line in process.stdout:
-            log.write(line)
-            last.append(line.rstrip("\n").replace(work + "/playbook/", "")[:LONGEST])
+    stream = Stream(work + "/stream", order["log"])
+    process = subprocess.Popen(
+        argv,
+        cwd=work + "/playbook",
+        env=environment(work),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+    def see(line):
+        last.append(line.decode("utf-8", "replace").rstrip("\n")[:LONGEST])
+
+    # Whoever reads it knows the playbook by its own paths.
+    folder = (work + "/playbook/").encode()
+    stream.read(process.stdout, lambda line: line.replace(folder, b""), see)
     failures = []
     if os.path.exists(work + "/failures.jsonl"):
         with open(work + "/failures.jsonl", encoding="utf-8") as file:
@@ -164,26 +110,20 @@ def play(order, work):
         failure["path"] = failure["path"].replace(work + "/playbook/", "")
         for key in ("msg", "stdout", "stderr"):
             failure[key] = failure[key][-2000:]
-    trouble = bring_away(work + "/ansible.log", order["log"])
+    trouble = stream.end()
     if trouble:
-        last.append("(the log could not be brought away: %s)" % trouble)
+        last.append("(%s)" % trouble)
     return {"exit": process.wait(), "failures": failures, "last": list(last)}
 
 
-def main():
-    order = json.load(sys.stdin)
+def main(work):
+    with open(work + "/job/order.json", encoding="utf-8") as file:
+        order = json.load(file)
     if list(sys.version_info[:2]) != order["python"]:
         fail("the base image has Python %d.%d; the toolkit is made for %d.%d" % (*sys.version_info[:2], *order["python"]))
-    # Not below /run, /tmp or /var/tmp: hardened images mount them noexec. 0711, so that become_user finds its way.
-    work = tempfile.mkdtemp(prefix="gyron.", dir="/var/lib")
-    os.chmod(work, 0o711)
     os.mkdir(work + "/tmp")
     os.chmod(work + "/tmp", 0o1777)
-    try:
-        result = play(order, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    print(json.dumps(result))
+    print(json.dumps(play(order, work)))
 
 
-main()
+main(sys.argv[1])

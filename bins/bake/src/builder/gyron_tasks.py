@@ -1,23 +1,39 @@
-"""Writes each failed or unreachable task as a line of JSON to the file named by GYRON_FAILURES."""
+"""Says when each task begins, as an event on the play's own output, and writes each failed or unreachable task as a line of
+JSON to the file named by GYRON_FAILURES."""
 
 import json
 import os
+import sys
 
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: gyron_failure
+name: gyron_tasks
 type: notification
-short_description: failed tasks as JSON lines
-description: One line for each failed task, for the program that runs the play.
+short_description: tasks as JSON lines
+description: One line for the beginning of each task and one for each that failed, for the program that runs the play.
 """
 
 
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
-    CALLBACK_NAME = "gyron_failure"
+    CALLBACK_NAME = "gyron_tasks"
     CALLBACK_NEEDS_ENABLED = True
+
+    def _say(self, **event):
+        # One write of a whole line, behind what Ansible has printed so far: lines and events keep their order.
+        sys.stdout.flush()
+        os.write(1, b"\x1e" + json.dumps(event).encode() + b"\n")
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._say(task=task.get_name().strip(), path=task.get_path() or "")
+
+    def v2_playbook_on_handler_task_start(self, task):
+        self._say(task=task.get_name().strip(), path=task.get_path() or "", handler=True)
+
+    def v2_playbook_on_stats(self, stats):
+        self._say(end=True)
 
     def _note(self, kind, result):
         answer = result._result
