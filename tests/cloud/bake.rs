@@ -374,12 +374,13 @@ fn an_app_only_change_bakes_only_the_layer_that_has_the_release() {
     app.replace(
         "gyron.toml",
         "playbook         = \"ansible/site.yml\"",
-        "layers = [{ name = \"below\", playbook = \"below/site.yml\" }, { name = \"app\", playbook = \"ansible/site.yml\", release = true }]",
+        "layers = [{ name = \"below\", playbook = \"ansible/below.yml\", files = [] }, { name = \"app\", playbook = \"ansible/site.yml\", files = [\"files/**\"], release = true }]",
     );
     app.write(
-        "below/site.yml",
+        "ansible/below.yml",
         "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.copy: {content: below, dest: /srv/below}}]\n",
     );
+    app.write("ansible/files/of-the-app", "one\n");
     app.commit();
     cloud.prepare(&app);
     cloud.succeed(&app, "gyron-package", &[]);
@@ -396,7 +397,9 @@ fn an_app_only_change_bakes_only_the_layer_that_has_the_release() {
         "srv/below\nsrv/small/index.html\n"
     );
 
+    // Both stand in one folder, and each counts its own files.
     app.write("app/index.html", "other\n");
+    app.write("ansible/files/of-the-app", "other\n");
     app.commit();
     cloud.succeed(&app, "gyron-package", &[]);
     let output = cloud.run(&app, "gyron-bake", &[]);
@@ -410,7 +413,7 @@ fn an_app_only_change_bakes_only_the_layer_that_has_the_release() {
     assert_ne!(after[1], before[1]);
 
     // Whoever forgets the release is told.
-    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--set", "bake.layers=[{ name = \"a\", playbook = \"below/site.yml\" }]"])), @"
+    insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--set", "bake.layers=[{ name = \"a\", playbook = \"ansible/below.yml\" }]"])), @"
     exit 2
     --- stdout
     --- stderr

@@ -140,6 +140,42 @@ fn a_missing_playbook_says_where_it_was_looked_for() {
 }
 
 #[test]
+fn files_of_a_layer_that_are_not_there_are_named() {
+    let app = App::small();
+    let layers = |files: &str| {
+        format!(
+            "bake.layers=[{{ name = \"web\", playbook = \"ansible/site.yml\", files = [\"{files}\"], release = true }}]"
+        )
+    };
+    app.replace("gyron.toml", "playbook         = \"ansible/site.yml\"", "");
+    app.replace("gyron.toml", "instance-types", &format!("{}\ninstance-types", &layers("roles/web")[5..]));
+    insta::assert_snapshot!(app.run("gyron-bake", &[]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `roles/web` in the `files` of ansible/site.yml matches no file
+    hint: globs are relative to APP/ansible; all that is in a folder is `FOLDER/**`
+    ");
+    insta::assert_snapshot!(app.run("gyron-bake", &["--set", &layers("roles/{web")]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `roles/{web` in the `files` of ansible/site.yml is no glob
+      caused by: error parsing glob 'roles/{web': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+    ");
+    insta::assert_snapshot!(app.run("gyron-bake", &["--set", "bake.files=[]"]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: gyron.toml line 8: [bake] is wrong
+     --> gyron.toml:8:1
+      |
+    8 | [bake]
+      | ^^^^^^ `files` goes with `playbook`: each of `layers` has its own
+    ");
+}
+
+#[test]
 fn a_step_without_the_record_before_it_says_which_command_makes_it() {
     let app = App::small();
     insta::assert_snapshot!(app.run("gyron-bake", &[]), @"

@@ -23,7 +23,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
     let settings = config.bake()?;
     let layers = settings.layers();
     let playbooks: Vec<Playbook> =
-        layers.iter().map(|layer| Playbook::read(&config.root, &layer.playbook)).collect::<Result<_>>()?;
+        layers.iter().map(|layer| Playbook::read(&config.root, layer)).collect::<Result<_>>()?;
     let package = context.records().read::<records::Package>()?;
     let aws = context.aws().await;
     let registry = context.registry(&aws);

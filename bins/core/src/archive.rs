@@ -25,15 +25,17 @@ pub struct Sealed {
 
 /// The files below `root` that match one of the globs, relative and sorted. `.git` and `.gyron` are never among them.
 ///
+/// `setting` is where the globs stand (`package.include`), `advice` what to think of where one matches nothing.
+///
 /// # Errors
 /// Usage (2): a glob that is none, or that matches nothing.
-pub fn matching(root: &Path, globs: &[String]) -> Result<Vec<PathBuf>> {
+pub fn matching(root: &Path, globs: &[String], setting: &str, advice: &str) -> Result<Vec<PathBuf>> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
         let built = GlobBuilder::new(glob).literal_separator(true).build();
-        set.add(built.or_fail(|| Failure::usage(format!("`{glob}` in package.include is no glob")))?);
+        set.add(built.or_fail(|| Failure::usage(format!("`{glob}` in {setting} is no glob")))?);
     }
-    let set = set.build().or_fail(|| Failure::usage("package.include is no list of globs"))?;
+    let set = set.build().or_fail(|| Failure::usage(format!("{setting} is no list of globs")))?;
     let mut used = vec![false; globs.len()];
     let mut found = Vec::new();
     for path in files(root)? {
@@ -46,8 +48,8 @@ pub fn matching(root: &Path, globs: &[String]) -> Result<Vec<PathBuf>> {
         }
     }
     if let Some(index) = used.iter().position(|used| !used) {
-        return Err(Failure::usage(format!("`{}` in package.include matches no file", globs[index]))
-            .hint(format!("globs are relative to {}; does the build make these files?", root.display())));
+        return Err(Failure::usage(format!("`{}` in {setting} matches no file", globs[index]))
+            .hint(format!("globs are relative to {}; {advice}", root.display())));
     }
     Ok(found)
 }
@@ -226,7 +228,7 @@ mod tests {
     fn globs_take_what_they_name_and_never_git() {
         let folder = tempfile::tempdir().unwrap();
         tree(folder.path());
-        let found = matching(folder.path(), &["app/**".to_owned()]).unwrap();
+        let found = matching(folder.path(), &["app/**".to_owned()], "package.include", "").unwrap();
         assert_eq!(found, [PathBuf::from("app/static/a.css"), PathBuf::from("app/wsgi.py")]);
         assert_eq!(files(folder.path()).unwrap().len(), 3);
     }
@@ -235,7 +237,9 @@ mod tests {
     fn a_glob_that_matches_nothing_is_said() {
         let folder = tempfile::tempdir().unwrap();
         tree(folder.path());
-        let failure = matching(folder.path(), &["app/**".to_owned(), "dist/*".to_owned()]).unwrap_err();
+        let failure =
+            matching(folder.path(), &["app/**".to_owned(), "dist/*".to_owned()], "package.include", "is it made?")
+                .unwrap_err();
         assert_eq!(failure.message(), "`dist/*` in package.include matches no file");
     }
 }

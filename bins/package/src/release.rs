@@ -87,7 +87,7 @@ async fn make(context: &Context, settings: &Package, version: &Version, scratch:
         return Ok(File { path, name, sealed, archive: false });
     }
     let time = version::commit_time(root, version, &context.stop).await?;
-    let files = archive::matching(root, &settings.include)?;
+    let files = archive::matching(root, &settings.include, "package.include", "does the build make these files?")?;
     let name = format!("{}.tar.zst", context.config.app());
     let path = scratch.join(&name);
     let sealed = archive::write(root, &files, time, Compression::Zstd, &path)?;

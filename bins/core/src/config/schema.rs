@@ -54,6 +54,8 @@ pub struct Bake {
     pub base: Base,
     /// The playbook, in a folder of its own whose whole tree goes to the builder; or `layers`.
     pub playbook: Option<String>,
+    /// With `playbook`: the files that go to the builder beside it, as of a layer.
+    pub files: Option<Vec<String>>,
     /// Playbooks that are baked one on the other, each image cached by its own fingerprint: an app-only change bakes the last
     /// one alone.
     #[serde(default)]
@@ -88,6 +90,7 @@ impl Bake {
         let alone = self.playbook.iter().map(|playbook| Layer {
             name: "image".to_owned(),
             playbook: playbook.clone(),
+            files: self.files.clone(),
             release: true,
         });
         alone.chain(self.layers.iter().cloned()).collect()
@@ -103,6 +106,9 @@ impl Bake {
         names.sort_unstable();
         if self.playbook.is_some() != self.layers.is_empty() {
             return Some("it takes either `playbook` or `layers`");
+        }
+        if self.files.is_some() && self.playbook.is_none() {
+            return Some("`files` goes with `playbook`: each of `layers` has its own");
         }
         if names.windows(2).any(|pair| pair[0] == pair[1]) || !names.iter().all(|name| fits(name)) {
             return Some("each of `layers` has a name of its own, of letters, digits and hyphens, at most 32");
@@ -122,6 +128,9 @@ pub struct Layer {
     pub name: String,
     /// Its playbook, in a folder whose whole tree goes to the builder.
     pub playbook: String,
+    /// Globs of the files that go to the builder beside the playbook's own, relative to its folder; no others count, so that
+    /// layers can share a folder without a change of one baking the other. Without it, the whole folder.
+    pub files: Option<Vec<String>>,
     /// Whether the release and its version come to it. What has no release is not baked again for a new one.
     #[serde(default)]
     pub release: bool,
