@@ -39,8 +39,11 @@ pub enum Command {
     Calls,
     /// Run a command where the steps run: it reaches the endpoint, the listeners and package registries, no instance
     Exec {
+        /// Where the instances are instead: for tools of others that come in by ssh, from a machine of the VPC's own
+        #[arg(long)]
+        in_vpc: bool,
         /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+        #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
     /// Make what the owner of an AWS account has before gyron comes: the bucket and instance profiles that gyron.toml names
@@ -182,7 +185,9 @@ mod tests {
     fn all_behind_exec_is_the_commands() {
         let args = Args::parse_from(["gyron-rehearse", "--cloud", "a", "exec", "--", "ls", "--cloud", "b", "-l"]);
         assert_eq!(args.cloud, "a");
-        assert!(matches!(args.command, Command::Exec { command } if command == ["ls", "--cloud", "b", "-l"]));
+        assert!(matches!(args.command, Command::Exec { command, .. } if command == ["ls", "--cloud", "b", "-l"]));
+        let args = Args::parse_from(["gyron-rehearse", "exec", "--in-vpc", "ls", "--in-vpc", "-l"]);
+        assert!(matches!(args.command, Command::Exec { in_vpc: true, command } if command == ["ls", "--in-vpc", "-l"]));
     }
 
     #[test]

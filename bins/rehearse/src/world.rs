@@ -53,6 +53,17 @@ pub struct Instance {
     pub metadata_tokens_required: bool,
     /// RFC 3339, as DescribeInstances prints it.
     pub launch_time: String,
+    /// The key pair it was launched with.
+    pub key_pair: Option<KeyPair>,
+}
+
+/// A key pair, as an instance keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPair {
+    /// Its name.
+    pub name: String,
+    /// The public key in OpenSSH's form, without a comment; empty until it has been read.
+    pub public: String,
 }
 
 /// The instance states of EC2.

@@ -176,6 +176,7 @@ mod tests {
             metadata_tags: false,
             metadata_tokens_required: false,
             launch_time: String::new(),
+            key_pair: None,
         }
     }
 

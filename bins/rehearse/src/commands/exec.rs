@@ -18,14 +18,18 @@ use crate::install;
 /// Folders through which a program may ask the host's resolver past resolv.conf: systemd-resolved's and nscd's.
 const OTHER_RESOLVERS: [&str; 2] = ["/run/systemd/resolve", "/run/nscd"];
 
-/// Becomes the command, in the steps' network and with a resolver that knows the cloud's names: signals and exit code are
-/// the command's own.
+/// Becomes the command, in the steps' network or that of the instances, and with a resolver that knows the cloud's names:
+/// signals and exit code are the command's own.
 ///
 /// # Errors
 /// Where the cloud's network is not there, or the command can't be run.
-pub fn run(cloud: &Cloud, command: &[OsString]) -> Result<()> {
+pub fn run(cloud: &Cloud, in_vpc: bool, command: &[OsString]) -> Result<()> {
     install::as_root("exec")?;
-    enter(cloud)?;
+    if in_vpc {
+        enter_network(cloud, &cloud.instances_netns())?
+    } else {
+        enter(cloud)?
+    }
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("no command given"));
     };
@@ -49,7 +53,11 @@ pub fn run(cloud: &Cloud, command: &[OsString]) -> Result<()> {
 /// # Errors
 /// Where the cloud's network is not there.
 pub fn enter(cloud: &Cloud) -> Result<()> {
-    let namespace = Path::new("/run/netns").join(cloud.steps_netns());
+    enter_network(cloud, &cloud.steps_netns())
+}
+
+fn enter_network(cloud: &Cloud, name: &str) -> Result<()> {
+    let namespace = Path::new("/run/netns").join(name);
     let network = File::open(&namespace).or_fail(|| {
         Failure::refused(format!("the network of cloud {} is not there", cloud.name))
             .hint(format!("gyron-rehearse{} up   mends a cloud", flag(&cloud.name)))

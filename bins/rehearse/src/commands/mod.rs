@@ -34,7 +34,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         Command::Calls => calls::run(&name),
         // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
-        Command::Exec { command } => exec::run(&standing(&name)?, &command),
+        Command::Exec { in_vpc, command } => exec::run(&standing(&name)?, in_vpc, &command),
         Command::Prepare { folder } => block_on(prepare::run(&standing(&name)?, &folder)),
         Command::Ci(ci) => ci::run(&name, *ci),
         Command::Down => block_on(down::run(&name)),

@@ -69,6 +69,9 @@ fn digest(params: &Params) -> [u8; 32] {
 impl Gateway {
     /// RunInstances: moto launches, but knows no tokens, takes any subnet and drops half of a launch template.
     pub(super) async fn run_instances(&self, mut params: Params) -> Result<Node, Refusal> {
+        // EC2 takes a parameter without a value for one that is not there: Packer names an empty subnet, zone and profile
+        // where none is configured (builder/amazon/common/step_run_source_instance.go).
+        params.drop_empty();
         // One at a time: the same token in two requests at once must not make two instances.
         let mut tokens = self.tokens.lock().await;
         let asked = params.clone();

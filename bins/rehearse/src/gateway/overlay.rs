@@ -167,6 +167,7 @@ pub mod tests {
             metadata_tags: false,
             metadata_tokens_required: false,
             launch_time: String::new(),
+            key_pair: None,
         }
     }
 

@@ -83,6 +83,11 @@ impl Params {
         self.0.retain(|(n, _)| n != name && !n.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
     }
 
+    /// Takes away what has no value, but for the values of tags, which may be empty.
+    pub fn drop_empty(&mut self) {
+        self.0.retain(|(name, value)| !value.is_empty() || name.contains("Tag."));
+    }
+
     /// The values of a list: `name.1`, or `name.member.1` as elasticloadbalancing and autoscaling have it.
     #[must_use]
     pub fn list(&self, name: &str) -> Vec<String> {
@@ -194,6 +199,13 @@ mod tests {
         let params = Params::parse(b"A.member.10=x&A.member.2=y&I.1=z&I.1.B=no");
         assert_eq!(params.list("A"), ["y", "x"]);
         assert_eq!(params.list("I"), ["z"]);
+    }
+
+    #[test]
+    fn what_has_no_value_is_not_there_but_for_tags() {
+        let mut params = Params::parse(b"SubnetId=&IamInstanceProfile.Name=&ImageId=a&TagSpecification.1.Tag.1.Value=");
+        params.drop_empty();
+        assert_eq!(params.form(), "ImageId=a&TagSpecification.1.Tag.1.Value=");
     }
 
     #[test]

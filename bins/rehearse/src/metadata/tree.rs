@@ -67,6 +67,10 @@ pub fn look_up(path: &str, instance: &Instance, cloud: &Cloud, now: Timestamp) -
     if rest == "user-data" && !instance.user_data.is_empty() {
         return Found::Leaf(instance.user_data.clone());
     }
+    if let (Some(pair), "meta-data/public-keys") = (&instance.key_pair, rest.trim_end_matches('/')) {
+        // The one folder whose names say more than how to go on.
+        return Found::Listing(format!("0={}", pair.name));
+    }
     let leaves = leaves(instance, cloud, now);
     if let Some(value) = leaves.get(rest) {
         return Found::Leaf(value.clone().into_bytes());
@@ -149,6 +153,12 @@ fn leaves(instance: &Instance, cloud: &Cloud, now: Timestamp) -> BTreeMap<String
         for (key, value) in instance.tags.iter().filter(|(key, _)| !key.is_empty() && plain(key)) {
             put(format!("meta-data/tags/instance/{key}"), value.clone());
         }
+    }
+
+    // The key of the launch, whatever becomes of the key pair afterwards; cloud-init gives it to the image's user.
+    // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/describe-keys.html#identify-key-pair-specified-at-launch
+    if let Some(pair) = &instance.key_pair {
+        put("meta-data/public-keys/0/openssh-key".to_owned(), format!("{} {}", pair.public, pair.name));
     }
 
     if let Some(arn) = &instance.instance_profile_arn {
@@ -279,6 +289,7 @@ pub(crate) mod tests {
             metadata_tags: true,
             metadata_tokens_required: true,
             launch_time: "2026-01-02T03:04:05Z".into(),
+            key_pair: Some(crate::world::KeyPair { name: "one".into(), public: "ssh-rsa AAAA".into() }),
         }
     }
 
@@ -294,7 +305,13 @@ pub(crate) mod tests {
     #[test]
     fn paths() {
         let full = instance();
-        let bare = Instance { user_data: vec![], instance_profile_arn: None, metadata_tags: false, ..instance() };
+        let bare = Instance {
+            user_data: vec![],
+            instance_profile_arn: None,
+            metadata_tags: false,
+            key_pair: None,
+            ..instance()
+        };
         let macs = "/latest/meta-data/network/interfaces/macs";
         let table: &[(&Instance, &str, Option<&str>)] = &[
             (&full, "/latest", Some("[dynamic meta-data user-data]")),
@@ -305,7 +322,11 @@ pub(crate) mod tests {
             (&full, "/2021-03-23/meta-data/ami-id", Some("ami-1")),
             (&full, "/latest/meta-data/ami-id/", None),
             (&full, "/latest/meta-data/nonesuch", None),
-            (&full, "/latest/meta-data/public-keys/", None),
+            (&bare, "/latest/meta-data/public-keys/", None),
+            (&full, "/latest/meta-data/public-keys/", Some("[0=one]")),
+            (&full, "/latest/meta-data/public-keys", Some("[0=one]")),
+            (&full, "/latest/meta-data/public-keys/0/", Some("[openssh-key]")),
+            (&full, "/latest/meta-data/public-keys/0/openssh-key", Some("ssh-rsa AAAA one")),
             (&full, "/latest/meta-data/placement/", Some("[availability-zone region]")),
             (&full, "/latest/meta-data/placement", Some("[availability-zone region]")),
             (&full, "/latest/meta-data/security-groups", Some("web\ndb")),
@@ -336,6 +357,8 @@ pub(crate) mod tests {
         fn walk(folder: &str, instance: &Instance, seen: &mut usize) {
             let listing = text(folder, instance).unwrap();
             for name in listing.trim_matches(['[', ']']).split(' ') {
+                // A key's name tells its number, from which cloud-init knows the rest of the path.
+                let name = name.split_once('=').map_or(name.to_owned(), |(key, _)| format!("{key}/openssh-key"));
                 let path = format!("{folder}{name}");
                 let found = text(&path, instance).unwrap_or_else(|| panic!("{path}"));
                 *seen += 1;

@@ -12,7 +12,7 @@ use super::xml::Node;
 use crate::gateway::params::Params;
 use crate::gateway::refusal::Refusal;
 use crate::world::{
-    Action, Balancer, Condition, HealthCheck, Instance, InstanceState, Listener, Rule, Target, TargetGroup,
+    Action, Balancer, Condition, HealthCheck, Instance, InstanceState, KeyPair, Listener, Rule, Target, TargetGroup,
 };
 
 /// How old the edge may get when nothing seems to have changed it: moto changes targets by itself.
@@ -71,6 +71,8 @@ pub struct Scheduled {
 pub struct Eye {
     client: Client,
     user_data: HashMap<String, Vec<u8>>,
+    /// Public keys by instance: an instance keeps its key when the key pair is deleted.
+    keys: HashMap<String, String>,
     edge: Option<(Instant, Edge, Vec<Group>, Vec<Scheduled>)>,
 }
 
@@ -78,7 +80,7 @@ impl Eye {
     /// Has seen nothing yet.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Eye { client, user_data: HashMap::new(), edge: None }
+        Eye { client, user_data: HashMap::new(), keys: HashMap::new(), edge: None }
     }
 
     /// Reads the instances, and the edge where a call may have changed it or it is old.
@@ -111,14 +113,36 @@ impl Eye {
         for (id, answer) in unread.iter().zip(all(&self.client, asks).await?) {
             self.user_data.insert(id.clone(), decode(answer.get(&["userData", "value"])));
         }
+        self.read_keys(&instances).await?;
         for instance in &mut instances {
             if let Some(user_data) = self.user_data.get(&instance.id) {
                 instance.user_data.clone_from(user_data);
+            }
+            if let (Some(pair), Some(key)) = (&mut instance.key_pair, self.keys.get(&instance.id)) {
+                pair.public.clone_from(key);
             }
         }
         let (edge, groups, scheduled) =
             self.edge.as_ref().map(|(_, e, g, s)| (e.clone(), g.clone(), s.clone())).unwrap_or_default();
         Ok(Raw { instances, groups, scheduled, edge })
+    }
+
+    /// Reads the public keys of the instances that have not been seen before.
+    async fn read_keys(&mut self, instances: &[Instance]) -> Result<(), Refusal> {
+        self.keys.retain(|id, _| instances.iter().any(|instance| &instance.id == id));
+        let new = |i: &&Instance| i.key_pair.is_some() && !self.keys.contains_key(&i.id);
+        let unread: Vec<&Instance> = instances.iter().filter(new).collect();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let ask = Params::action("DescribeKeyPairs").and("IncludePublicKey", "true");
+        let known = read_keys(&self.client.query(Service::Ec2, ask).await?);
+        for instance in unread {
+            // A pair that is gone by now was deleted before this gateway saw the instance: nothing has the key any more.
+            let key = instance.key_pair.as_ref().and_then(|pair| known.get(&pair.name)).cloned().unwrap_or_default();
+            self.keys.insert(instance.id.clone(), key);
+        }
+        Ok(())
     }
 
     /// Reads an instance's user data again, after a call that may have changed it.
@@ -129,6 +153,7 @@ impl Eye {
     /// Forgets everything, after a reset.
     pub fn forget_all(&mut self) {
         self.user_data.clear();
+        self.keys.clear();
         self.edge = None;
     }
 }
@@ -252,6 +277,15 @@ pub fn read_instances(answer: &Node) -> Vec<Instance> {
         .collect()
 }
 
+/// The public keys of an answer to DescribeKeyPairs by the pairs' names, without comments.
+fn read_keys(answer: &Node) -> HashMap<String, String> {
+    let key = |item: &Node| {
+        let words: Vec<&str> = item.get(&["publicKey"]).split_whitespace().take(2).collect();
+        (item.get(&["keyName"]).to_owned(), words.join(" "))
+    };
+    answer.list(&["keySet"]).map(key).collect()
+}
+
 fn read_instance(item: &Node) -> Option<Instance> {
     let state = InstanceState::read(item.get(&["instanceState", "name"]))?;
     let private_ip = item.get(&["privateIpAddress"]).parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -261,6 +295,7 @@ fn read_instance(item: &Node) -> Option<Instance> {
         _ => item.list(&["groupSet"]).collect::<Vec<_>>(),
     };
     let profile = item.get(&["iamInstanceProfile", "arn"]);
+    let key = item.get(&["keyName"]);
     Some(Instance {
         id: item.get(&["instanceId"]).to_owned(),
         image_id: item.get(&["imageId"]).to_owned(),
@@ -284,6 +319,7 @@ fn read_instance(item: &Node) -> Option<Instance> {
         metadata_tags: item.get(&["metadataOptions", "instanceMetadataTags"]) == "enabled",
         metadata_tokens_required: item.get(&["metadataOptions", "httpTokens"]) == "required",
         launch_time: item.get(&["launchTime"]).to_owned(),
+        key_pair: (!key.is_empty()).then(|| KeyPair { name: key.to_owned(), ..KeyPair::default() }),
     })
 }
 
