@@ -8,7 +8,7 @@ use gyron_tests::cloud::{Cloud, Inventory, difference};
 use serde_json::Value;
 
 /// What a bake that came to nothing must leave alone.
-fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
+pub(crate) fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
     let filter = format!("Name=tag:gyron:app,Values={app}");
     let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
     let instances = cloud
@@ -24,7 +24,7 @@ fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
     [instances, images, snapshots, objects].into_iter().flatten().collect()
 }
 
-fn until_a_builder_stands(cloud: &Cloud, app: &str) {
+pub(crate) fn until_a_builder_stands(cloud: &Cloud, app: &str) {
     let begun = Instant::now();
     while machines(cloud, app).iter().all(|id| !id.starts_with("i-")) {
         assert!(begun.elapsed() < Duration::from_secs(120), "no builder was started");
@@ -32,7 +32,7 @@ fn until_a_builder_stands(cloud: &Cloud, app: &str) {
     }
 }
 
-fn packaged(cloud: &Cloud, name: &str) -> App {
+pub(crate) fn packaged(cloud: &Cloud, name: &str) -> App {
     let app = App::small_named(name);
     cloud.prepare(&app);
     cloud.succeed(&app, "gyron-package", &[]);
@@ -355,7 +355,7 @@ fn a_sweep_shows_what_is_left_and_takes_it_away_when_told() {
         "--tag-specifications",
         tags,
     ]);
-    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["sweep"])).replace(char::is_numeric, "N"), @"would terminate i-ID (tN.small, spec, run rN, Ns old)");
+    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["sweep"])).replace(char::is_numeric, "N"), @"would terminate i-ID (tN.small, spec, run rN, Ns old): costs by the hour");
     let gone = cloud.succeed(&app, "gyron-bake", &["sweep", "--yes"]);
     assert!(gone.starts_with("i-"), "{gone}");
     assert_eq!(machines(&cloud, "swept"), Vec::<String>::new());

@@ -4,6 +4,7 @@
 
 mod answers;
 mod bake;
+mod builders;
 mod calls;
 mod delivery;
 mod orb;

@@ -1,6 +1,7 @@
 //! What the user typed, as plain data.
 
 use clap::{Parser, ValueEnum};
+use gyron_core::config::schema::Span;
 use gyron_core::step::{Common, exit_codes};
 
 /// Bakes a release into an AMI with the app's own Ansible playbook; prints the image's id.
@@ -15,6 +16,9 @@ pub(crate) struct Args {
     /// Bakes anew, also where an image of the same fingerprint is there
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Keeps the builder of a bake that fails, for looking, for as long
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
+    pub(crate) keep_on_failure: Option<Span>,
     /// With sweep and prune: takes away what they show
     #[arg(long)]
     pub(crate) yes: bool,

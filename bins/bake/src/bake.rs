@@ -14,11 +14,12 @@ use crate::fingerprint::Fingerprint;
 use crate::in_flight;
 use crate::known::{self, Making, Standing};
 use crate::layer::Work;
+use crate::leftovers;
 use crate::playbook::Playbook;
 use crate::toolkit;
 
-/// Bakes the recorded release; `fresh` reuses nothing.
-pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
+/// Bakes the recorded release; `fresh` reuses nothing, `keep` is how long the builder of a bake that fails is kept.
+pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Span>) -> Result<()> {
     let config = &context.config;
     let settings = config.bake()?;
     let layers = settings.layers();
@@ -48,10 +49,11 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
             base: below.clone(),
             playbook,
             until,
+            keep: keep.map(|keep| keep.0),
         };
         let parts = work.fingerprint()?;
         let fingerprint = parts.digest();
-        let standing = if fresh { Vec::new() } else { known::find(&aws, config.app(), &fingerprint).await? };
+        let standing = if fresh { Vec::new() } else { known::available(&aws, config.app(), &fingerprint).await? };
         let chosen = known::choose(standing, settings.max_age, Timestamp::now());
         if context.plan {
             let Some(standing) = chosen else {
@@ -63,9 +65,14 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
             below = on(standing.image, &below);
             continue;
         }
+        let last = Making::last(&registry, &name).await?;
         let image = match chosen {
             Some(standing) => {
                 context.console.say(format!("  {} is there: {}", what(&layers, layer), said(&standing)));
+                if last.as_ref().is_none_or(|last| last.image != standing.image) {
+                    // Its bake may have died right after it was made.
+                    leftovers::clear_unowned(&work, &fingerprint).await?;
+                }
                 standing.image
             }
             None => {
@@ -75,7 +82,9 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
                 in_flight::bake(&work, &fingerprint, fresh).await?
             }
         };
-        Making { image: image.clone(), version: version.name.clone(), parts }.keep(&registry, &name).await?;
+        if last.is_none_or(|last| last.image != image) {
+            Making { image: image.clone(), version: version.name.clone(), parts }.keep(&registry, &name).await?;
+        }
         below = on(image.clone(), &below);
         baked.push(records::Layer { name, image, fingerprint });
     }

@@ -12,9 +12,14 @@ use crate::layer::{Work, log_folder};
 use crate::leftovers;
 use crate::log::Log;
 
+/// With what the keys of all leases of the app's bakes begin.
+pub(crate) fn leases(registry: &Registry) -> String {
+    registry.key("leases/bake-")
+}
+
 /// Where the lease of a fingerprint's bake stands.
 pub(crate) fn lease_key(registry: &Registry, fingerprint: &str) -> String {
-    registry.key(&format!("leases/bake-{fingerprint}.json"))
+    format!("{}{fingerprint}.json", leases(registry))
 }
 
 /// Bakes the layer, unless another bake does so at this moment and brings its image; `fresh` takes nobody's image.
@@ -47,18 +52,25 @@ pub(crate) async fn bake(work: &Work<'_>, fingerprint: &Digest, fresh: bool) -> 
         }
     })
     .await?;
-    let standing = if fresh { Vec::new() } else { known::find(work.aws, context.config.app(), fingerprint).await? };
-    let baked = match known::choose(standing, work.settings.max_age, Timestamp::now()) {
-        Some(standing) => {
-            context.console.say(format!("  it brought {}", standing.image));
-            Ok(standing.image)
-        }
-        None => match leftovers::clear(work, fingerprint).await {
-            Ok(()) => work.run(fingerprint, &lease).await,
-            Err(failure) => Err(failure),
-        },
-    };
-    // What a lease costs, if it can't be given back, is that the next one waits for its term.
-    let _ = lease.give_back().await;
+    let baked = under_lease(work, fingerprint, fresh, &lease).await;
+    // What a lease costs, if it can't be taken away, is that the next one waits for its term.
+    let _ = lease.remove().await;
     baked
+}
+
+/// Takes the image that another bake has brought or begun, else bakes one.
+async fn under_lease(work: &Work<'_>, fingerprint: &Digest, fresh: bool, lease: &Lease) -> Result<ImageId> {
+    let (context, app) = (work.context, work.context.config.app());
+    let standing = if fresh { Vec::new() } else { known::available(work.aws, app, fingerprint).await? };
+    if let Some(standing) = known::choose(standing, work.settings.max_age, Timestamp::now()) {
+        context.console.say(format!("  it brought {}", standing.image));
+        leftovers::clear(work, fingerprint, lease).await?;
+        return Ok(standing.image);
+    }
+    let adopted = if fresh { None } else { leftovers::adopt(work, fingerprint, lease).await? };
+    leftovers::clear(work, fingerprint, lease).await?;
+    match adopted {
+        Some(image) => Ok(image),
+        None => work.run(fingerprint, lease).await,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, Image};
 use gyron_core::aws::{Aws, OrAws as _};
 use gyron_core::config::schema::Span;
 use gyron_core::failure::Result;
@@ -50,20 +50,25 @@ impl Making {
 }
 
 /// The available images with this fingerprint. One whose bake died after it had asked for the image is among them.
-pub(crate) async fn find(aws: &Aws, app: &str, fingerprint: &Digest) -> Result<Vec<Standing>> {
-    let filters = [
-        (format!("tag:{TAG}"), fingerprint.as_str()),
-        ("tag:gyron:app".to_owned(), app),
-        ("state".to_owned(), "available"),
-    ]
-    .map(|(name, value)| Filter::builder().name(name).values(value).build());
-    let described = aws.ec2.describe_images().owners("self").set_filters(Some(filters.to_vec())).send().await;
-    let described = described.or_aws("DescribeImages")?;
-    let standing = described.images().iter().filter_map(|image| {
+pub(crate) async fn available(aws: &Aws, app: &str, fingerprint: &Digest) -> Result<Vec<Standing>> {
+    let standing = images(aws, app, fingerprint, &["available"]).await?;
+    let standing = standing.iter().filter_map(|image| {
         let made = image.creation_date().and_then(|date| date.parse().ok());
         Some(Standing { image: ImageId::new(image.image_id()?), made })
     });
     Ok(standing.collect())
+}
+
+/// The images with this fingerprint that are in one of these states.
+pub(crate) async fn images(aws: &Aws, app: &str, fingerprint: &Digest, states: &[&str]) -> Result<Vec<Image>> {
+    let states = states.iter().map(|state| (*state).to_owned()).collect();
+    let filters = vec![
+        Filter::builder().name(format!("tag:{TAG}")).values(fingerprint.as_str()).build(),
+        Filter::builder().name("tag:gyron:app").values(app).build(),
+        Filter::builder().name("state").set_values(Some(states)).build(),
+    ];
+    let described = aws.ec2.describe_images().owners("self").set_filters(Some(filters)).send().await;
+    Ok(described.or_aws("DescribeImages")?.images().to_vec())
 }
 
 /// The image to reuse: the youngest that is not older than `max_age`.

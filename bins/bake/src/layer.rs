@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types::InstanceStateName;
+use gyron_core::agent;
 use gyron_core::aws::Aws;
 use gyron_core::config::schema::{self, Bake};
+use gyron_core::exit::Exit;
 use gyron_core::failure::{Failure, OrFail as _, Result};
+use gyron_core::heartbeat::{self, Heartbeat};
 use gyron_core::ids::{Digest, ImageId, InstanceId};
 use gyron_core::instance::{self, Order};
 use gyron_core::lease::Lease;
 use gyron_core::records::{self, Record, Step};
 use gyron_core::registry::Registry;
-use gyron_core::run_command;
 use gyron_core::step::{Context, Phase};
+use jiff::Timestamp;
 
 use crate::base::Found;
 use crate::fingerprint::Fingerprint;
@@ -37,9 +40,21 @@ pub(crate) fn log_folder(registry: &Registry, run: &str, layer: &str) -> String 
 #[derive(Debug, Default)]
 struct Made {
     builder: Option<InstanceId>,
+    /// What tells the builder that its bake lives.
+    heartbeat: Option<Heartbeat>,
     image: Option<ImageId>,
     /// Objects in the run's folder.
     objects: bool,
+    left: Left,
+}
+
+/// What is left of a bake that has been undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Left {
+    #[default]
+    Nothing,
+    /// The builder, and perhaps an image, on purpose.
+    Something,
 }
 
 /// What the builder is to run, where it can fetch it.
@@ -61,6 +76,8 @@ pub(crate) struct Work<'a> {
     pub(crate) base: Found,
     pub(crate) playbook: Playbook,
     pub(crate) until: Instant,
+    /// How long a builder whose bake failed is kept, if it is.
+    pub(crate) keep: Option<Duration>,
 }
 
 impl Work<'_> {
@@ -90,11 +107,16 @@ impl Work<'_> {
     pub(crate) async fn run(&self, fingerprint: &Digest, lease: &Lease) -> Result<ImageId> {
         let mut made = Made::default();
         let baked = self.bake(&mut made, fingerprint, lease).await;
+        let baked = match baked {
+            Err(failure) => Err(self.leave(&mut made, failure).await),
+            baked => baked,
+        };
         let undone = self.tidy(&mut made, baked.is_err()).await;
         match (baked, undone) {
-            (Ok(image), Ok(())) => Ok(image),
+            (Ok(image), Ok(_)) => Ok(image),
             (Ok(image), Err(failure)) => Err(failure.already(format!("the image {image} is there"))),
-            (Err(failure), Ok(())) => Err(failure.already("no instance and no image of this bake are left")),
+            (Err(failure), Ok(Left::Nothing)) => Err(failure.already("no instance and no image of this bake are left")),
+            (Err(failure), Ok(_)) => Err(failure),
             (Err(failure), Err(second)) => Err(failure.already(second.message()).already(second.report())),
         }
     }
@@ -110,12 +132,11 @@ impl Work<'_> {
         phase.done(format!("ready: {}, playbook{release}", toolkit.name));
 
         lease.say("starting a builder");
+        lease.check()?;
         let builder = instance::start(aws, &context.console, &self.instance(fingerprint)).await?;
         made.builder = Some(builder.clone());
-        context.stop.check()?;
-        let running = InstanceStateName::Running;
-        instance::wait_for(aws, &context.console, &context.stop, &builder, &running, self.left()?).await?;
-        run_command::agent_online(aws, &context.console, &context.stop, &builder, self.left()?).await?;
+        made.heartbeat = Some(Heartbeat::begin(aws, &builder, self.settings.patience.0));
+        self.boot(&builder).await?;
         phase.done(format!("builder {builder} is up"));
 
         lease.say(&format!("playing {}", self.layer.playbook));
@@ -126,16 +147,66 @@ impl Work<'_> {
         phase.done(format!("played {}", self.layer.playbook));
         log.say_slowest();
 
-        lease.say("making the image");
+        lease.say("stopping the builder");
         builder::clean(context, aws, &builder).await?;
         image::stop_builder(context, aws, &builder, self.left()?).await?;
         phase.done("cleaned up and stopped");
 
+        lease.say("making the image");
+        // Whoever has taken the bake over makes it: two would be one too many.
+        lease.check()?;
         let image = self.image(&builder, fingerprint).await?;
         made.image = Some(image.clone());
         image::wait_available(context, aws, &image, self.left()?).await?;
         phase.done(format!("image {image}"));
         Ok(image)
+    }
+
+    /// Waits until the builder can be told something.
+    async fn boot(&self, builder: &InstanceId) -> Result<()> {
+        let (context, aws) = (self.context, self.aws);
+        context.stop.check()?;
+        let running = InstanceStateName::Running;
+        let up = instance::wait_for(aws, &context.console, &context.stop, builder, &running, self.left()?).await;
+        match up {
+            Err(failure) if matches!(failure.exit(), Exit::Aws | Exit::Deadline) => {
+                return Err(failure.detail(instance::console_tail(aws, builder).await));
+            }
+            up => up?,
+        }
+        let deadline = self.left()?.min(self.settings.agent_deadline.0);
+        agent::online(aws, &context.console, &context.stop, builder, deadline).await
+    }
+
+    /// Leaves what is better left: an image that only was not there in time, and a builder that somebody wants to look at.
+    async fn leave(&self, made: &mut Made, failure: Failure) -> Failure {
+        if failure.exit() == Exit::Deadline
+            && let Some(image) = made.image.take()
+        {
+            // AWS goes on making it, from the builder's disk.
+            made.left = Left::Something;
+            return failure
+                .already(format!("{image} is still being made, and the stopped builder has its disk till then"))
+                .hint("gyron-bake again: it waits for that image, takes it, and clears the builder away");
+        }
+        self.keep(made, failure).await
+    }
+
+    /// Keeps the builder of a bake that failed, where that is asked for: it lives on without its bake, and then ends itself.
+    async fn keep(&self, made: &mut Made, failure: Failure) -> Failure {
+        let stopped = matches!(failure.exit(), Exit::Interrupted | Exit::Terminated);
+        let (Some(keep), Some(builder), false) = (self.keep, made.builder.clone(), stopped) else { return failure };
+        let until = Timestamp::now().checked_add(keep).unwrap_or(Timestamp::MAX);
+        if let Err(refused) = heartbeat::keep(self.aws, &builder, until).await {
+            return failure.already(format!("the builder could not be kept: {refused}"));
+        }
+        made.builder = None;
+        made.left = Left::Something;
+        let region = &self.aws.region;
+        failure
+            .already(format!("the builder {builder} is kept until {until:.0}, costs money till then, and ends itself"))
+            .hint(format!("look at it: aws ssm start-session --target {builder} --region {region}"))
+            .hint(format!("end it sooner: aws ec2 terminate-instances --instance-ids {builder} --region {region}"))
     }
 
     /// Asks for the image. What it is of stands in its tags from its first moment, so that the next bake finds it even if this
@@ -186,6 +257,7 @@ impl Work<'_> {
             profile: self.settings.instance_profile.clone(),
             name: format!("gyron-bake {} {}", context.config.app(), self.layer.name),
             tags: context.tags(Step::Bake, Some(lives), more),
+            patience: self.settings.patience.0,
         }
     }
 
@@ -237,25 +309,29 @@ impl Work<'_> {
     }
 
     /// Takes away what was only needed on the way, and where the bake failed, the image too.
-    async fn tidy(&self, made: &mut Made, failed: bool) -> Result<()> {
+    async fn tidy(&self, made: &mut Made, failed: bool) -> Result<Left> {
         let (context, aws) = (self.context, self.aws);
         let mut phase = Phase::begin(&context.console);
+        made.heartbeat = None;
         let mut first = Ok(());
         if let Some(image) = made.image.take()
             && failed
         {
             first = image::remove(aws, &image).await;
         }
-        let terminated = image::terminate_builder(context, aws, &context.run, made.builder.as_ref()).await;
-        first = first.and(terminated);
+        if made.left == Left::Nothing {
+            let terminated = image::terminate_builder(context, aws, &context.run, made.builder.as_ref()).await;
+            first = first.and(terminated);
+        }
         if std::mem::take(&mut made.objects) {
             let folder = folder(self.registry, &context.run, &self.layer.name);
             first = first.and(self.registry.remove_all(&format!("{folder}/")).await);
         }
-        if first.is_ok() {
+        first?;
+        if made.left == Left::Nothing {
             phase.done("builder terminated");
         }
-        first
+        Ok(made.left)
     }
 
     /// What is left of the bake's deadline.

@@ -13,6 +13,7 @@ mod leftovers;
 mod log;
 mod playbook;
 mod prune;
+mod sweep;
 mod toolkit;
 
 use std::process::ExitCode;
@@ -22,8 +23,8 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     gyron_core::step::run(&args.common, async |context| match args.what {
-        Some(args::What::Sweep) => leftovers::sweep(context, args.yes).await,
+        Some(args::What::Sweep) => sweep::sweep(context, args.yes).await,
         Some(args::What::Prune) => prune::prune(context, args.yes).await,
-        None => bake::bake(context, args.fresh).await,
+        None => bake::bake(context, args.fresh, args.keep_on_failure).await,
     })
 }

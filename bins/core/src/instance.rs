@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{
     Filter, HttpTokensState, IamInstanceProfileSpecification, Instance, InstanceMetadataEndpointState,
-    InstanceMetadataOptionsRequest, InstanceStateName, InstanceType, ResourceType, Tag, TagSpecification,
+    InstanceMetadataOptionsRequest, InstanceMetadataTagsState, InstanceStateName, InstanceType, ResourceType,
+    ShutdownBehavior, Tag, TagSpecification,
 };
 
 use crate::aws::{Aws, OrAws as _, code};
 use crate::console::Console;
 use crate::failure::{Failure, Result};
+use crate::heartbeat;
 use crate::ids::{ImageId, InstanceId};
 use crate::names::Tags;
 use crate::stop::Stop;
@@ -32,13 +34,15 @@ pub struct Order {
     pub name: String,
     /// Its tags, and its volumes'.
     pub tags: Tags,
+    /// How long it lives without a heartbeat of its owner: then it ends itself.
+    pub patience: Duration,
 }
 
-/// Installs the SSM agent where the image has none, as Debian's own images do; harmless elsewhere.
+/// Watches for the owner's heartbeat, and installs the SSM agent where the image has none, as Debian's own images do.
 ///
 /// The agent's package stands in a public bucket of the region, `amazon-ssm-REGION`
 /// (docs.aws.amazon.com/systems-manager/latest/userguide/agent-install-deb.html).
-async fn user_data(aws: &Aws) -> Result<String> {
+async fn user_data(aws: &Aws, patience: Duration) -> Result<String> {
     let bucket = format!("amazon-ssm-{}", aws.region);
     let mut urls = Vec::new();
     for arch in ["amd64", "arm64"] {
@@ -50,10 +54,11 @@ async fn user_data(aws: &Aws) -> Result<String> {
         urls.push(url.split('?').next().unwrap_or_default().to_owned());
     }
     let [amd64, arm64] = urls.as_slice() else { return Err(Failure::defect("an agent's address is missing")) };
+    let watch = heartbeat::watch(patience);
     Ok(format!(
         r#"#!/bin/sh
 set -eu
-systemctl cat amazon-ssm-agent.service >/dev/null 2>&1 && exit 0
+{watch}systemctl cat amazon-ssm-agent.service >/dev/null 2>&1 && exit 0
 systemctl cat snap.amazon-ssm-agent.amazon-ssm-agent.service >/dev/null 2>&1 && exit 0
 case "$(dpkg --print-architecture)" in
   amd64) url='{amd64}' ;;
@@ -77,7 +82,7 @@ systemctl enable --now amazon-ssm-agent.service
 /// AWS (4).
 pub async fn start(aws: &Aws, console: &Console, order: &Order) -> Result<InstanceId> {
     use base64::Engine as _;
-    let user_data = base64::engine::general_purpose::STANDARD.encode(user_data(aws).await?);
+    let user_data = base64::engine::general_purpose::STANDARD.encode(user_data(aws, order.patience).await?);
     let subnets: Vec<Option<&str>> = match order.subnets.as_slice() {
         [] => vec![None],
         named => named.iter().map(|subnet| Some(subnet.as_str())).collect(),
@@ -101,11 +106,17 @@ pub async fn start(aws: &Aws, console: &Console, order: &Order) -> Result<Instan
                 InstanceMetadataOptionsRequest::builder()
                     .http_tokens(HttpTokensState::Required)
                     .http_endpoint(InstanceMetadataEndpointState::Enabled)
+                    .instance_metadata_tags(InstanceMetadataTagsState::Enabled)
                     .build(),
             )
+            .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
             .set_subnet_id(subnet.map(str::to_owned));
         for kind in [ResourceType::Instance, ResourceType::Volume] {
-            run = run.tag_specifications(tag_specification(kind, &order.tags, &order.name));
+            let mut tags = order.tags.clone();
+            if kind == ResourceType::Instance {
+                tags.more.push((heartbeat::TAG.to_owned(), heartbeat::now()));
+            }
+            run = run.tag_specifications(tag_specification(kind, &tags, &order.name));
         }
         if !order.security_groups.is_empty() {
             run = run.set_security_group_ids(Some(order.security_groups.clone()));
@@ -197,6 +208,30 @@ pub async fn wait_for(
     })
     .await
 }
+
+/// The last lines that an instance's console has shown, as lines below an error; empty where there are none to be had. EC2 gives
+/// the newest ones at once only for Nitro instances, else what it last kept.
+pub async fn console_tail(aws: &Aws, instance: &InstanceId) -> String {
+    use base64::Engine as _;
+    let newest = aws.ec2.get_console_output().instance_id(instance.as_str()).latest(true).send().await;
+    let asked = match newest {
+        Ok(output) => Ok(output),
+        Err(_) => aws.ec2.get_console_output().instance_id(instance.as_str()).send().await,
+    };
+    let text = asked.ok().and_then(|answer| answer.output().map(str::to_owned)).unwrap_or_default();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let last = lines[lines.len().saturating_sub(CONSOLE_LINES)..].iter();
+    let last: String = last.map(|line| format!("  | {}\n", line.chars().take(200).collect::<String>())).collect();
+    format!("  the console of {instance} ends so:\n{last}")
+}
+
+/// How much of a console stands below an error.
+const CONSOLE_LINES: usize = 15;
 
 /// The instances that carry this tag and still cost money.
 ///

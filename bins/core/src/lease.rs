@@ -73,6 +73,7 @@ pub struct Lease {
     registry: Registry,
     key: String,
     holder: Holder,
+    before: Option<Holder>,
     shared: Arc<Shared>,
     renewing: tokio::task::JoinHandle<()>,
 }
@@ -123,9 +124,11 @@ impl Lease {
     pub async fn take(registry: &Registry, key: &str, run: &str, doing: &str) -> Result<Taken> {
         let mut busy = None;
         let mut taken = None;
+        let mut before = None;
         let begun = Instant::now();
         let swapped = registry
             .swap(key, |there: Option<Holder>| {
+                before.clone_from(&there);
                 match next(there.as_ref(), run, doing, Timestamp::now(), Holder::is_dead) {
                     Ok(holder) => {
                         taken = Some(holder.clone());
@@ -140,7 +143,11 @@ impl Lease {
             .await;
         match (swapped, taken, busy) {
             (Err(_), _, Some(holder)) => Ok(Taken::Busy(holder)),
-            (Ok(()), Some(holder), _) => Ok(Taken::Held(Self::keep(registry, key, holder, begun))),
+            (Ok(()), Some(holder), _) => {
+                // What was given back was given back in order.
+                let died = before.filter(|before| before.until != given_back());
+                Ok(Taken::Held(Self::keep(registry, key, holder, died, begun)))
+            }
             (Err(failure), ..) => Err(failure),
             (Ok(()), None, _) => Err(Failure::defect("a lease was taken by nobody")),
         }
@@ -155,7 +162,7 @@ impl Lease {
         Ok(there.map(|there| there.value).filter(|holder| holder.holds(Timestamp::now()) && !holder.is_dead()))
     }
 
-    fn keep(registry: &Registry, key: &str, holder: Holder, begun: Instant) -> Self {
+    fn keep(registry: &Registry, key: &str, holder: Holder, before: Option<Holder>, begun: Instant) -> Self {
         let shared = Arc::new(Shared {
             doing: Mutex::new(holder.doing.clone()),
             said: Notify::new(),
@@ -164,7 +171,7 @@ impl Lease {
         });
         let renewing =
             tokio::spawn(renew_forever(registry.clone(), key.to_owned(), holder.clone(), Arc::clone(&shared)));
-        Lease { registry: registry.clone(), key: key.to_owned(), holder, shared, renewing }
+        Lease { registry: registry.clone(), key: key.to_owned(), holder, before, shared, renewing }
     }
 
     /// What others are told that the holder is doing, from now on.
@@ -177,6 +184,12 @@ impl Lease {
     #[must_use]
     pub fn token(&self) -> u64 {
         self.holder.token
+    }
+
+    /// The holder from whom it was taken over, since that one had died: what it left may have to be cleared away.
+    #[must_use]
+    pub fn before(&self) -> Option<&Holder> {
+        self.before.as_ref()
     }
 
     /// Goes on only while it is certainly ours: to be asked before each thing that must not be done twice.
@@ -193,6 +206,16 @@ impl Lease {
             .hint("another run may have taken the work over: run it again, and it waits for that one, or takes what it made"))
     }
 
+    /// Takes the lease away with its object, for work that is over for good: who takes it again begins to count anew.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn remove(self) -> Result<()> {
+        self.renewing.abort();
+        let own = |there: &Holder| there.run == self.holder.run && there.token == self.holder.token;
+        self.registry.remove_where(&self.key, own).await
+    }
+
     /// Gives the lease back at once; a lease that was lost meanwhile is somebody else's and stays so.
     ///
     /// # Errors
@@ -200,12 +223,17 @@ impl Lease {
     pub async fn give_back(self) -> Result<()> {
         self.renewing.abort();
         let mut own = self.holder.clone();
-        own.until = Timestamp::UNIX_EPOCH.to_string();
+        own.until = given_back();
         match self.registry.swap(&self.key, |there: Option<Holder>| renewal(there, &own)).await {
             Err(failure) if failure.exit() == Exit::Refused => Ok(()),
             other => other,
         }
     }
+}
+
+/// The end of a term that was not waited for.
+fn given_back() -> String {
+    Timestamp::UNIX_EPOCH.to_string()
 }
 
 async fn renew_forever(registry: Registry, key: String, mut own: Holder, shared: Arc<Shared>) {

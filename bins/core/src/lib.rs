@@ -1,5 +1,6 @@
 //! What gyron's steps share: configuration, records, AWS clients, waiting, the console, child processes, exit codes.
 
+pub mod agent;
 pub mod archive;
 pub mod aws;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod edge;
 pub mod exit;
 pub mod failure;
 pub mod group;
+pub mod heartbeat;
 pub mod ids;
 pub mod instance;
 pub mod junit;

@@ -249,28 +249,56 @@ impl Registry {
         removed.map(|_| ()).or_aws(&format!("DeleteObject s3://{}/{key}", self.bucket))
     }
 
+    /// All keys that begin so. Lists: for what can't be addressed.
+    ///
+    /// # Errors
+    /// AWS (4); usage (2) where the bucket isn't there.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut pages = self.aws.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Err(error) if code(&error) == Some("NoSuchBucket") => return Err(self.no_bucket()),
+                page => page.or_aws(&format!("ListObjectsV2 s3://{}/{prefix}", self.bucket))?,
+            };
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+        }
+        Ok(keys)
+    }
+
+    /// Removes a JSON object, if it is still what `is_it` knows; any other stays.
+    ///
+    /// # Errors
+    /// AWS (4); refused (3) where it can't be read as what it should be.
+    pub async fn remove_where<T: DeserializeOwned>(&self, key: &str, is_it: impl Fn(&T) -> bool) -> Result<()> {
+        let Some(there) = self.get::<T>(key).await?.filter(|there| is_it(&there.value)) else { return Ok(()) };
+        let removed = self.aws.s3.delete_object().bucket(&self.bucket).key(key).if_match(there.etag).send().await;
+        match removed {
+            Err(error)
+                if matches!(code(&error), Some("PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchKey")) =>
+            {
+                Ok(())
+            }
+            other => other.map(|_| ()).or_aws(&format!("DeleteObject s3://{}/{key}", self.bucket)),
+        }
+    }
+
     /// Removes every object whose key begins so; that there is none is no error.
     ///
     /// # Errors
     /// AWS (4).
     pub async fn remove_all(&self, prefix: &str) -> Result<()> {
-        let action = |name: &str| format!("{name} s3://{}/{prefix}", self.bucket);
-        let mut pages = self.aws.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.or_aws(&action("ListObjectsV2"))?;
-            let keys = page.contents().iter().filter_map(aws_sdk_s3::types::Object::key);
-            let keys: Vec<ObjectIdentifier> = keys
-                .map(|key| ObjectIdentifier::builder().key(key).build())
-                .collect::<Result<_, _>>()
-                .or_fail(|| Failure::defect("a key can't be named"))?;
-            if keys.is_empty() {
-                continue;
-            }
-            let all = Delete::builder().set_objects(Some(keys)).quiet(true).build();
+        let keys = self.keys(prefix).await?;
+        // DeleteObjects takes a thousand at a time.
+        for some in keys.chunks(1000) {
+            let some = some.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect::<Result<_, _>>();
+            let some: Vec<ObjectIdentifier> = some.or_fail(|| Failure::defect("a key can't be named"))?;
+            let all = Delete::builder().set_objects(Some(some)).quiet(true).build();
             let all = all.or_fail(|| Failure::defect("keys can't be named"))?;
             let removed = self.aws.s3.delete_objects().bucket(&self.bucket).delete(all).send().await;
+            let removed = removed.or_aws(&format!("DeleteObjects s3://{}/{prefix}", self.bucket))?;
             // The answer as a whole is a success even where single objects stay.
-            if let Some(stays) = removed.or_aws(&action("DeleteObjects"))?.errors().first() {
+            if let Some(stays) = removed.errors().first() {
                 let (key, why) = (stays.key().unwrap_or_default(), stays.message().unwrap_or("AWS gave no reason"));
                 return Err(Failure::aws(format!("s3://{}/{key} can't be removed: {why}", self.bucket)));
             }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aws_sdk_ssm::types::{CommandInvocationStatus, PingStatus};
+use aws_sdk_ssm::types::CommandInvocationStatus;
 
 use crate::aws::{Aws, OrAws as _, code};
 use crate::console::Console;
-use crate::failure::{Failure, OrFail as _, Result};
+use crate::failure::{Failure, Result};
 use crate::ids::InstanceId;
 use crate::stop::Stop;
 use crate::wait::{Look, Wait, poll_until};
@@ -31,41 +31,6 @@ pub struct Reply {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-}
-
-/// Waits until the instance's SSM agent is online.
-///
-/// # Errors
-/// Deadline (6), with what may be the reason; AWS (4).
-pub async fn agent_online(
-    aws: &Aws,
-    console: &Console,
-    stop: &Stop,
-    instance: &InstanceId,
-    deadline: Duration,
-) -> Result<()> {
-    let wait = Wait::new(format!("SSM agent of {instance}"), deadline);
-    let online = poll_until(console, stop, &wait, async || {
-        let filter = aws_sdk_ssm::types::InstanceInformationStringFilter::builder()
-            .key("InstanceIds")
-            .values(instance.as_str())
-            .build()
-            .or_fail(|| Failure::defect("a filter can't be built"))?;
-        let seen = aws.ssm.describe_instance_information().filters(filter).send().await;
-        let seen = seen.or_aws("DescribeInstanceInformation")?;
-        Ok(match seen.instance_information_list().first().and_then(|known| known.ping_status()) {
-            Some(PingStatus::Online) => Look::Done(()),
-            Some(other) => Look::Pending(other.as_str().to_owned()),
-            None => Look::Pending("not registered yet".to_owned()),
-        })
-    });
-    online.await.map_err(|failure| match failure.exit() {
-        crate::exit::Exit::Deadline => failure.hint(
-            "the agent needs an instance profile with AmazonSSMManagedInstanceCore, a way out to the SSM endpoints, \
-             and to be installed",
-        ),
-        _ => failure,
-    })
 }
 
 /// Runs a script on an instance and brings back what it printed; any exit status of the script is a reply.

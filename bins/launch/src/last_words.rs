@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use base64::Engine as _;
+use gyron_core::agent;
 use gyron_core::aws::Aws;
 use gyron_core::ids::InstanceId;
-use gyron_core::run_command::{Script, agent_online, run};
+use gyron_core::run_command::{Script, run};
 use gyron_core::step::Context;
 
 /// How many lines of each log are shown.
@@ -41,7 +42,7 @@ async fn console(aws: &Aws, instance: &InstanceId) -> Option<String> {
 
 async fn journal(context: &Context, aws: &Aws, instance: &InstanceId) -> Option<String> {
     let (console, stop) = (&context.console, &context.stop);
-    agent_online(aws, console, stop, instance, Duration::from_secs(2)).await.ok()?;
+    agent::online(aws, console, stop, instance, Duration::from_secs(2)).await.ok()?;
     let script =
         Script { what: format!("reading the journal of {instance}"), text: SCRIPT.to_owned(), deadline: DEADLINE };
     let reply = tokio::time::timeout(DEADLINE, run(aws, console, stop, instance, &script)).await.ok()?.ok()?;

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types::InstanceStateName;
+use gyron_core::agent;
 use gyron_core::aws::Aws;
 use gyron_core::config::Config;
 use gyron_core::failure::{Failure, OrFail as _, Result};
+use gyron_core::heartbeat::{self, Heartbeat};
 use gyron_core::ids::InstanceId;
 use gyron_core::instance::{self, Order};
 use gyron_core::names::{self, Tags};
@@ -127,6 +129,7 @@ fn order(config: &Config, bake: &Record<Bake>, tags: Tags) -> Result<Order> {
         profile,
         name: names::resource(&[config.app(), "spec"], &tags.run),
         tags,
+        patience: heartbeat::PATIENCE,
     })
 }
 
@@ -177,8 +180,9 @@ impl Trial<'_> {
         stop.check()?;
         let instance = instance::start(aws, console, order).await?;
         self.instance = Some(instance.clone());
+        let _owned = Heartbeat::begin(aws, &instance, order.patience);
         instance::wait_for(aws, console, stop, &instance, &InstanceStateName::Running, self.left()).await?;
-        run_command::agent_online(aws, console, stop, &instance, self.left()).await?;
+        agent::online(aws, console, stop, &instance, self.left()).await?;
         self.phase.done(format!("{instance} is up, its agent online"));
 
         let valid = self.left() + Duration::from_secs(60);

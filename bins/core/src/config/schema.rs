@@ -81,6 +81,12 @@ pub struct Bake {
     /// How long the whole bake may take.
     #[serde(default = "minutes::<45>")]
     pub deadline: Span,
+    /// How long a builder waits for a sign of life of its bake before it ends itself.
+    #[serde(default = "minutes::<10>")]
+    pub patience: Span,
+    /// How long the builder may take until its SSM agent is online.
+    #[serde(default = "minutes::<10>")]
+    pub agent_deadline: Span,
 }
 
 impl Bake {

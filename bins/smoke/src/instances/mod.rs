@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use gyron_core::agent;
 use gyron_core::aws::Aws;
 use gyron_core::console::Console;
 use gyron_core::failure::{Failure, OrFail as _, Result};
@@ -108,7 +109,7 @@ impl Inside {
 
     async fn ask_one(&self, aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceId) -> Result<Vec<Finding>> {
         let begun = Instant::now();
-        run_command::agent_online(aws, console, stop, instance, AGENT).await?;
+        agent::online(aws, console, stop, instance, AGENT).await?;
         let mut standings: Vec<_> = self.checks.iter().map(|_| (Standing::new(1), Duration::ZERO)).collect();
         let mut pause = Pause::new();
         loop {

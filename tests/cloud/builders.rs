@@ -1,0 +1,92 @@
+//! Builders that outlive their bake: on purpose, or not for long.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use gyron_tests::App;
+use gyron_tests::cloud::Cloud;
+
+use crate::bake::{machines, packaged, until_a_builder_stands};
+
+fn takes_long(app: &App) {
+    app.replace(
+        "ansible/site.yml",
+        "  tasks:\n",
+        "  tasks:\n    - name: Take long\n      ansible.builtin.command: sleep 300\n",
+    );
+}
+
+/// The app's instances with their states and what the owner's side says of them.
+fn states(cloud: &Cloud, app: &str, query: &str) -> Vec<String> {
+    let filter = format!("Name=tag:gyron:app,Values={app}");
+    let query = format!("Reservations[].Instances[].{query}");
+    cloud.select(&["ec2", "describe-instances", "--filters", &filter], &query).into_iter().collect()
+}
+
+#[test]
+fn a_builder_whose_bake_was_killed_ends_itself() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "orphaned");
+    takes_long(&app);
+    let mut child = cloud
+        .command(&app, "gyron-bake", &["--set", "bake.patience=20s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until_a_builder_stands(&cloud, "orphaned");
+    // As long as the bake lives, the builder does, past its patience.
+    std::thread::sleep(Duration::from_secs(35));
+    assert_eq!(states(&cloud, "orphaned", "State.Name"), ["running"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = Instant::now();
+    while states(&cloud, "orphaned", "State.Name") != ["terminated"] {
+        assert!(begun.elapsed() < Duration::from_secs(90), "the builder lives on");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    // By itself: nobody told AWS to.
+    assert_eq!(states(&cloud, "orphaned", "StateReason.Code"), ["Client.InstanceInitiatedShutdown"]);
+    // What is left costs next to nothing, and goes with a sweep.
+    let _ = cloud.succeed(&app, "gyron-bake", &["sweep", "--yes"]);
+    assert_eq!(machines(&cloud, "orphaned"), Vec::<String>::new());
+    let leases = ["s3api", "list-objects-v2", "--bucket", "orphaned-releases", "--prefix", "orphaned/leases/"];
+    assert!(cloud.select(&leases, "Contents[].Key").is_empty());
+}
+
+#[test]
+fn a_failed_bake_is_kept_for_looking_when_asked() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "kept");
+    app.replace(
+        "ansible/site.yml",
+        "  tasks:\n",
+        "  tasks:\n    - name: Fail\n      ansible.builtin.command: /bin/false\n",
+    );
+    let output = cloud.run(&app, "gyron-bake", &["--keep-on-failure=25s", "--set", "bake.patience=10s"]);
+    let shown = app.show(&output);
+    let error: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("error:")).collect();
+    let error = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+        .unwrap()
+        .replace_all(&error.join("\n"), "TIME")
+        .into_owned();
+    insta::assert_snapshot!(error, @"
+    error: the play failed at the task `Fail`
+      --> site.yml:5
+      | non-zero return code
+      already: the builder i-ID is kept until TIME, costs money till then, and ends itself
+    hint: the whole log is in .gyron/logs/ansible.log
+    hint: look at it: aws ssm start-session --target i-ID --region us-east-1
+    hint: end it sooner: aws ec2 terminate-instances --instance-ids i-ID --region us-east-1
+    ");
+    // Neither a sweep nor the next bake takes it from under the person who looks.
+    let output = cloud.run(&app, "gyron-bake", &["sweep", "--yes"]);
+    assert!(app.show(&output).contains(": kept until "), "{}", app.show(&output));
+    assert_eq!(states(&cloud, "kept", "State.Name"), ["running"]);
+    let begun = Instant::now();
+    while states(&cloud, "kept", "State.Name") != ["terminated"] {
+        assert!(begun.elapsed() < Duration::from_secs(90), "the builder lives on");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    assert_eq!(machines(&cloud, "kept"), Vec::<String>::new());
+}
