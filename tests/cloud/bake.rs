@@ -8,7 +8,7 @@ use gyron_tests::cloud::{Cloud, Inventory, difference};
 use serde_json::Value;
 
 /// What a bake that came to nothing must leave alone.
-fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
+pub(crate) fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
     let filter = format!("Name=tag:gyron:app,Values={app}");
     let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
     let instances = cloud

@@ -6,6 +6,7 @@ mod answers;
 mod bake;
 mod calls;
 mod delivery;
+mod endurance;
 mod faults;
 mod orb;
 mod package;
