@@ -7,6 +7,8 @@ mod bake;
 mod builders;
 mod calls;
 mod delivery;
+mod endurance;
+mod faults;
 mod orb;
 mod package;
 mod verdicts;

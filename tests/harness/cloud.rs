@@ -13,6 +13,35 @@ use crate::{App, programs};
 #[derive(Clone, Debug)]
 pub struct Cloud {
     name: String,
+    /// Signs what is called; the cloud's own where there is none.
+    key: Option<String>,
+}
+
+/// A fault that is set on a cloud, until it is dropped.
+#[derive(Debug)]
+pub struct Fault {
+    cloud: Cloud,
+    id: String,
+}
+
+impl Fault {
+    /// How many calls it has hit.
+    ///
+    /// # Panics
+    /// Where the cloud is not up, or somebody has cleared the fault.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        let listed: Value = serde_json::from_str(&self.cloud.ask(&["fault", "list", "--json"])).expect("JSON");
+        let faults = listed["faults"].as_array().cloned().unwrap_or_default();
+        let own = faults.iter().find(|fault| fault["id"] == self.id.as_str()).expect("the fault is set");
+        own["hit"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        let _ = self.cloud.rehearse(&["fault", "clear", &self.id]).output();
+    }
 }
 
 /// What stands on a cloud, by kind: ids and names. Compared before and after a step, it shows what a step left.
@@ -26,13 +55,50 @@ impl Cloud {
     #[must_use]
     pub fn of_tests() -> Self {
         let name = std::env::var("GYRON_TEST_CLOUD");
-        Cloud { name: name.expect("GYRON_TEST_CLOUD names the cloud of the tests: run scripts/test") }
+        Cloud { name: name.expect("GYRON_TEST_CLOUD names the cloud of the tests: run scripts/test"), key: None }
     }
 
     /// A cloud of that name, up or not.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Cloud { name: name.to_owned() }
+        Cloud { name: name.to_owned(), key: None }
+    }
+
+    /// The same cloud, called with an access key made of this name: faults of that key hit nobody else's calls.
+    ///
+    /// # Panics
+    /// Where the name is too long for one, or holds what none may.
+    #[must_use]
+    pub fn called_by(&self, name: &str) -> Self {
+        let key = format!("AKIA{:0>16}", name.to_uppercase());
+        assert!(key.len() == 20 && key.chars().all(|c| c.is_ascii_alphanumeric()), "{name} makes no access key");
+        Cloud { key: Some(key), ..self.clone() }
+    }
+
+    /// The access key that signs what is called.
+    ///
+    /// # Panics
+    /// Where [`Cloud::called_by`] has set none.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_deref().expect("a cloud that is called by a name")
+    }
+
+    /// Sets a fault for what is called with this key.
+    #[must_use]
+    pub fn fault(&self, args: &[&str]) -> Fault {
+        let all = [&["fault"], args, &["--key", self.key()]].concat();
+        Fault { cloud: self.clone(), id: self.ask(&all).trim().to_owned() }
+    }
+
+    /// What has been called with this key so far, a JSON object each.
+    ///
+    /// # Panics
+    /// Where the cloud has no record.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Value> {
+        let lines = self.ask(&["calls", "--key", self.key()]);
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// A command of `gyron-rehearse` for this cloud.
@@ -40,6 +106,9 @@ impl Cloud {
     pub fn rehearse(&self, args: &[&str]) -> Command {
         let mut command = Command::new(programs().join("gyron-rehearse"));
         command.arg("--cloud").arg(&self.name).args(args);
+        if let Some(key) = &self.key {
+            command.env("AWS_ACCESS_KEY_ID", key);
+        }
         command
     }
 
@@ -212,7 +281,7 @@ impl OwnCloud {
     /// Where it doesn't come up.
     #[must_use]
     pub fn up(name: &str) -> Self {
-        let cloud = Cloud { name: format!("{}-{name}", Cloud::of_tests().name) };
+        let cloud = Cloud::named(&format!("{}-{name}", Cloud::of_tests().name));
         let _ = cloud.ask(&["up"]);
         let status: Value = serde_json::from_str(&cloud.ask(&["status", "--json"])).expect("JSON");
         let endpoint = status["endpoint"].as_str().expect("an endpoint").to_owned();

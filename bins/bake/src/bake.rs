@@ -34,6 +34,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
         context.console.say(format!("bake {} {} on {} ({})", config.app(), version.name, base.id, base.name));
     }
     let until = Instant::now() + settings.deadline.0;
+    aws.patience.lasts_until(until);
     let mut below = base.clone();
     let mut plan = Vec::new();
     let mut baked: Vec<records::Layer> = Vec::new();

@@ -7,12 +7,14 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ec2::config::retry::{RetryPartition, TokenBucket};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::failure::{Failure, Result};
+use crate::patience::{ATTEMPTS, LONGEST_PAUSE, Patience};
 
 /// The clients a step uses. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,17 +29,19 @@ pub struct Aws {
     pub s3: aws_sdk_s3::Client,
     /// Commands on instances, public parameters.
     pub ssm: aws_sdk_ssm::Client,
+    /// How long their calls are asked again.
+    pub patience: Patience,
 }
 
 impl Aws {
     /// Makes the clients: credentials and endpoints by the SDK's own rules (`AWS_PROFILE`, web identity,
     /// `AWS_ENDPOINT_URL` …), the region from gyron.toml.
-    pub async fn connect(region: &str) -> Self {
+    pub async fn connect(region: &str, patience: Patience) -> Self {
         let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .http_client(https)
-            .retry_config(RetryConfig::standard().with_max_attempts(6).with_max_backoff(Duration::from_secs(10)))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(5))
@@ -46,12 +50,21 @@ impl Aws {
             )
             .load()
             .await;
+        // The SDK's own quota of retries ends long before a storm does.
+        let unlimited = RetryPartition::custom("gyron").token_bucket(TokenBucket::unlimited()).build();
+        macro_rules! client {
+            ($service:ident) => {{
+                let builder = $service::config::Builder::from(&config).interceptor(patience.clone());
+                $service::Client::from_conf(builder.retry_partition(unlimited.clone()).build())
+            }};
+        }
         Aws {
             region: region.to_owned(),
-            ec2: aws_sdk_ec2::Client::new(&config),
-            elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
-            s3: aws_sdk_s3::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
+            ec2: client!(aws_sdk_ec2),
+            elb: client!(aws_sdk_elasticloadbalancingv2),
+            s3: client!(aws_sdk_s3),
+            ssm: client!(aws_sdk_ssm),
+            patience,
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod instance;
 pub mod junit;
 pub mod lease;
 pub mod names;
+pub mod patience;
 pub mod probe;
 pub mod program;
 pub mod records;

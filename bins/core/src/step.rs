@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, OrFail as _, Result};
 use crate::ids::Digest;
 use crate::names::Tags;
+use crate::patience::Patience;
 use crate::records::{Facts, Happened, Record, Records, So, Step};
 use crate::registry::Registry;
 use crate::stop::Stop;
@@ -67,7 +68,7 @@ pub struct Context {
 impl Context {
     /// The AWS clients, in the region of gyron.toml.
     pub async fn aws(&self) -> Aws {
-        Aws::connect(&self.config.tables.region).await
+        Aws::connect(&self.config.tables.region, Patience::new(&self.console, &self.stop)).await
     }
 
     /// The registry in the bucket of gyron.toml.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use gyron_core::config::schema::Span;
 
 /// A cloud with bodies on one Linux machine: instances are containers, balancers balance, and no AWS account is needed.
 #[derive(Debug, Parser)]
@@ -36,7 +37,14 @@ pub enum Command {
         json: bool,
     },
     /// Print every AWS call so far, as JSON lines: service, action, status, milliseconds
-    Calls,
+    Calls {
+        /// Only those signed with this access key
+        #[arg(long, value_name = "ACCESS-KEY")]
+        key: Option<String>,
+    },
+    /// Set faults on a running cloud, each as AWS fails; list and clear them
+    #[command(subcommand)]
+    Fault(FaultCommand),
     /// Run a command where the steps run: it reaches the endpoint, the listeners and package registries, no instance
     Exec {
         /// Where the instances are instead: for tools of others that come in by ssh, from a machine of the VPC's own
@@ -62,6 +70,123 @@ pub enum Command {
     /// The daemon itself, in the foreground; `up` starts it
     #[command(hide = true)]
     Serve,
+}
+
+/// What goes wrong from now on, until it is cleared; setting a fault prints its id.
+#[derive(Debug, Subcommand)]
+pub enum FaultCommand {
+    /// Refuse calls as the service refuses what comes too fast: RequestLimitExceeded, Throttling, SlowDown …
+    Throttle {
+        /// Calls of this action only
+        action: Option<String>,
+        #[command(flatten)]
+        hit: Hit,
+    },
+    /// Refuse calls with an error: the service's own internal one unless told
+    Fail {
+        /// Calls of this action only
+        action: Option<String>,
+        /// The error code
+        #[arg(long, value_name = "CODE")]
+        error: Option<String>,
+        /// Its HTTP status; unless told what such a code usually has
+        #[arg(long, value_name = "NUMBER", requires = "error")]
+        status: Option<u16>,
+        #[command(flatten)]
+        hit: Hit,
+    },
+    /// Serve calls later
+    Delay {
+        /// By so much: 500ms, 5s
+        by: Span,
+        /// Calls of this action only
+        action: Option<String>,
+        #[command(flatten)]
+        hit: Hit,
+    },
+    /// Let EC2's Describe calls show what was made or changed only after a while, and until then as it was before
+    Stale {
+        /// After so long: 30s
+        by: Span,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Let RunInstances find no capacity (InsufficientInstanceCapacity)
+    NoCapacity {
+        /// For this instance type; every type unless told
+        #[arg(long = "type", value_name = "TYPE")]
+        types: Vec<String>,
+        /// In this availability zone; every zone unless told
+        #[arg(long = "zone", value_name = "ZONE")]
+        zones: Vec<String>,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Keep the SSM agents of instances that start from now on from ever coming online
+    NoAgent {
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Kill the process that calls (SIGKILL), where it runs in the steps' network
+    Kill {
+        /// Calls of this action only
+        action: Option<String>,
+        /// Before the call has any effect
+        #[arg(long, required_unless_present = "after", conflicts_with = "after")]
+        before: bool,
+        /// After it has had its effect, before the answer is there
+        #[arg(long)]
+        after: bool,
+        #[command(flatten)]
+        hit: Hit,
+    },
+    /// Print the faults that are set, with how many calls they have hit
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take faults away: all of them unless told
+    Clear {
+        /// These
+        ids: Vec<String>,
+        /// Those of this access key
+        #[arg(long, value_name = "ACCESS-KEY", conflicts_with = "ids")]
+        key: Option<String>,
+    },
+}
+
+/// Which calls are hit; all of them unless told.
+#[derive(Debug, clap::Args)]
+pub struct Hit {
+    /// Only the n-th from now on
+    #[arg(long, value_name = "N", group = "which")]
+    pub nth: Option<u64>,
+    /// Every m-th
+    #[arg(long, value_name = "M", group = "which")]
+    pub every: Option<u64>,
+    /// The first k
+    #[arg(long, value_name = "K", group = "which")]
+    pub first: Option<u64>,
+    /// This share of them by chance: 0.5
+    #[arg(long, value_name = "SHARE", group = "which")]
+    pub share: Option<f64>,
+    /// Decides which ones chance takes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "share")]
+    pub seed: u64,
+    /// Calls of this service only, as a signature names it: ec2, s3, ssm, elasticloadbalancing, autoscaling …
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Option<String>,
+    #[command(flatten)]
+    pub scope: Scope,
+}
+
+/// Whom a fault concerns; everybody unless told.
+#[derive(Debug, clap::Args)]
+pub struct Scope {
+    /// Only calls signed with this access key, and what was made with it
+    #[arg(long, value_name = "ACCESS-KEY")]
+    pub key: Option<String>,
 }
 
 /// What the CircleCI of this machine does.

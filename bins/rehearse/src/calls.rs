@@ -16,7 +16,7 @@ pub struct Call {
     pub service: String,
     /// `RunInstances` …
     pub action: String,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer; 0 where the caller was killed and got none.
     pub status: u16,
     /// From the request's head to the answer's end, in milliseconds.
     pub ms: f64,
@@ -26,8 +26,30 @@ pub struct Call {
     /// The region it was signed for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// The access key that signed it, in the header or beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where the caller is.
+    #[serde(default)]
+    pub from: From,
     /// The request id in the answer.
     pub request_id: String,
+    /// The faults that hit it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
+/// Where a caller is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// In the network of the steps.
+    Steps,
+    /// On an instance.
+    Instance,
+    /// Elsewhere on this machine.
+    #[default]
+    Machine,
 }
 
 /// Where the calls are written.
@@ -94,7 +116,10 @@ mod tests {
             ms: 21.5,
             error: None,
             region: Some("us-east-1".to_owned()),
+            key: Some("AKIA1".to_owned()),
+            from: From::Steps,
             request_id: "x".to_owned(),
+            faults: Vec::new(),
         };
         recorder.record(call.clone());
         recorder.record(call.clone());
@@ -110,7 +135,7 @@ mod tests {
         }
         assert_eq!(
             lines[0],
-            r#"{"time":"2026-11-23T14:00:00Z","service":"ec2","action":"RunInstances","status":200,"ms":21.5,"region":"us-east-1","request_id":"x"}"#
+            r#"{"time":"2026-11-23T14:00:00Z","service":"ec2","action":"RunInstances","status":200,"ms":21.5,"region":"us-east-1","key":"AKIA1","from":"steps","request_id":"x"}"#
         );
         assert_eq!(serde_json::from_str::<Call>(&lines[1]).unwrap(), call);
     }

@@ -49,6 +49,18 @@ impl Cloud {
         format!("http://{}", SocketAddrV4::new(self.endpoint_address(), ENDPOINT_PORT))
     }
 
+    /// The address from which whatever runs in the steps' network calls the endpoint.
+    #[must_use]
+    pub fn steps_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(198, 18, self.number, 3)
+    }
+
+    /// The same for the instances, behind their masquerade.
+    #[must_use]
+    pub fn instances_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(198, 18, self.number, 2)
+    }
+
     /// The n-th address that a balancer may listen on, `None` when all are given away.
     #[must_use]
     pub fn balancer_address(&self, n: u8) -> Option<Ipv4Addr> {

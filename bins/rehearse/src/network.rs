@@ -193,18 +193,13 @@ fn steps_link(number: u8) -> String {
     format!("gy{number}s")
 }
 
-/// The address inside, whichever of the two namespaces it is.
-fn inner_address(cloud: &Cloud, last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(198, 18, cloud.number, last)
-}
-
 /// Both links from the host's side. No IPv6 on them: a link-local address would be a way around the firewall.
 fn outer_links(cloud: &Cloud, mtu: u32) -> String {
     let endpoint = cloud.endpoint_address();
     let mut commands = String::new();
     let ends = [
-        (instances_link(cloud.number), cloud.instances_netns(), inner_address(cloud, 2)),
-        (steps_link(cloud.number), cloud.steps_netns(), inner_address(cloud, 3)),
+        (instances_link(cloud.number), cloud.instances_netns(), cloud.instances_address()),
+        (steps_link(cloud.number), cloud.steps_netns(), cloud.steps_address()),
     ];
     for (link, namespace, inner) in &ends {
         commands += &format!(
@@ -220,8 +215,8 @@ fn outer_links(cloud: &Cloud, mtu: u32) -> String {
 }
 
 /// The way out of a namespace. Whatever else is machine-local is unreachable, so that one cloud never meets another.
-fn way_out(cloud: &Cloud, last: u8) -> String {
-    let (endpoint, number, inner) = (cloud.endpoint_address(), cloud.number, inner_address(cloud, last));
+fn way_out(cloud: &Cloud, inner: Ipv4Addr) -> String {
+    let (endpoint, number) = (cloud.endpoint_address(), cloud.number);
     format!(
         "link set lo up\nlink set uplink addrgenmode none\naddr add {inner}/32 dev uplink\nlink set uplink up\n\
          route add {endpoint}/32 dev uplink src {inner}\nroute add default via {endpoint} src {inner}\n\
@@ -235,12 +230,12 @@ fn inside_instances(cloud: &Cloud, mtu: u32) -> String {
         "{}link add {BRIDGE} address {ROUTER} mtu {mtu} type bridge forward_delay 0\nlink set {BRIDGE} addrgenmode none\n\
          addr add {GATEWAY}/16 dev {BRIDGE}\naddr add {METADATA}/32 dev {BRIDGE}\nlink set {BRIDGE} up\n\
          route add unreachable 169.254.0.0/16 metric 9999\n",
-        way_out(cloud, 2)
+        way_out(cloud, cloud.instances_address())
     )
 }
 
 fn inside_steps(cloud: &Cloud) -> String {
-    format!("{}route add unreachable 169.254.0.0/16 metric 9999\n", way_out(cloud, 3))
+    format!("{}route add unreachable 169.254.0.0/16 metric 9999\n", way_out(cloud, cloud.steps_address()))
 }
 
 /// The links, the bridge and the steps' namespace, but not the namespace that stands for the claim.

@@ -37,6 +37,16 @@ pub fn exports(cloud: &Cloud, own: &Path, proxied: bool) -> String {
 pub const FOREIGN: [&str; 4] =
     ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"];
 
+/// The variable that names the access key.
+pub const KEY: &str = "AWS_ACCESS_KEY_ID";
+
+/// Whether an access key that was set outside may sign a child's calls, so that they can be told from others'. All else stays
+/// the cloud's, the secret among it: moto takes any key, and no key of a real account is of use with a made-up secret.
+#[must_use]
+pub fn may_sign(key: &str) -> bool {
+    key.len() == 20 && key.starts_with("AKIA") && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 /// The same as variables for a child: names with their whole values.
 pub fn for_a_child(cloud: &Cloud) -> Vec<(String, OsString)> {
     let mut all: Vec<(String, OsString)> =
@@ -60,7 +70,7 @@ fn variables(cloud: &Cloud) -> Vec<(&'static str, String)> {
         ("AWS_ENDPOINT_URL", cloud.endpoint_url()),
         // For Terraform's S3 backend, which takes a role by a web identity: it reads the general one for S3 alone.
         ("AWS_ENDPOINT_URL_STS", cloud.endpoint_url()),
-        ("AWS_ACCESS_KEY_ID", cloud.access_key_id()),
+        (KEY, cloud.access_key_id()),
         ("AWS_SECRET_ACCESS_KEY", cloud.secret_access_key()),
         ("AWS_REGION", cloud.region.clone()),
         ("AWS_DEFAULT_REGION", cloud.region.clone()),
@@ -112,5 +122,14 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!exports(&cloud, Path::new("/b"), false).contains("PROXY"));
+    }
+
+    #[test]
+    fn only_what_looks_like_an_access_key_is_taken_from_outside() {
+        for (key, taken) in
+            [("AKIAIOSFODNN7EXAMPLE", true), ("ASIAIOSFODNN7EXAMPLE", false), ("", false), ("test", false)]
+        {
+            assert_eq!(may_sign(key), taken, "{key}");
+        }
     }
 }

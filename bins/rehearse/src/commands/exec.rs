@@ -33,7 +33,11 @@ pub fn run(cloud: &Cloud, in_vpc: bool, command: &[OsString]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("no command given"));
     };
-    let variables = env::for_a_child(cloud);
+    let mut variables = env::for_a_child(cloud);
+    if let Some(key) = std::env::var(env::KEY).ok().filter(|key| env::may_sign(key)) {
+        variables.retain(|(name, _)| name != env::KEY);
+        variables.push((env::KEY.to_owned(), key.into()));
+    }
     let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let program_path = which::which_in(program, path, here)

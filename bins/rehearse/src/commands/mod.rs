@@ -7,6 +7,7 @@ mod down;
 mod endpoint;
 mod env;
 mod exec;
+mod fault;
 mod prepare;
 mod status;
 mod up;
@@ -32,7 +33,11 @@ pub fn run(args: Args) -> Result<()> {
             let cloud = standing(&name)?;
             block_on(status::run(&cloud, json))
         }
-        Command::Calls => calls::run(&name),
+        Command::Calls { key } => calls::run(&name, key.as_deref()),
+        Command::Fault(fault) => {
+            let cloud = standing(&name)?;
+            block_on(fault::run(&cloud, fault))
+        }
         // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
         Command::Exec { in_vpc, command } => exec::run(&standing(&name)?, in_vpc, &command),
         Command::Prepare { folder } => block_on(prepare::run(&standing(&name)?, &folder)),

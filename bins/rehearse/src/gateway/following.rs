@@ -58,6 +58,7 @@ impl Gateway {
             state.amended.retain(|id| raw.instances.iter().any(|instance| &instance.id == id));
             state.raw = raw;
         });
+        self.note_groups_instances();
         drop(eye);
         self.publish().await;
         self.follow_now.notify_one();

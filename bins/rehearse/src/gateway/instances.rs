@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::params::{Filter, Params};
 use super::refusal::Refusal;
-use super::{Gateway, State};
+use super::{Gateway, State, faults};
 use crate::moto::ROOT_DEVICE;
 use crate::moto::client::Service;
 use crate::moto::xml::Node;
@@ -68,7 +68,7 @@ fn digest(params: &Params) -> [u8; 32] {
 
 impl Gateway {
     /// RunInstances: moto launches, but knows no tokens, takes any subnet and drops half of a launch template.
-    pub(super) async fn run_instances(&self, mut params: Params) -> Result<Node, Refusal> {
+    pub(super) async fn run_instances(&self, mut params: Params, key: Option<&str>) -> Result<Node, Refusal> {
         // EC2 takes a parameter without a value for one that is not there: Packer names an empty subnet, zone and profile
         // where none is configured (builder/amazon/common/step_run_source_instance.go).
         params.drop_empty();
@@ -94,7 +94,7 @@ impl Gateway {
             .ok_or_else(|| Refusal::client("MissingParameter", "The request must contain the parameter ImageId"))?
             .to_owned();
         self.has_body(&image).await?;
-        self.choose_subnet(&mut params).await?;
+        self.choose_subnet(&mut params, key).await?;
         // Moto launches MinCount; AWS as many as it can up to MaxCount.
         if let Some(most) = params.get("MaxCount").map(str::to_owned) {
             params.set("MinCount", most);
@@ -199,8 +199,9 @@ impl Gateway {
         })
     }
 
-    /// Chooses a default subnet where none is named, and refuses one whose instances would have no bodies.
-    async fn choose_subnet(&self, params: &mut Params) -> Result<(), Refusal> {
+    /// Chooses a default subnet where none is named, and refuses one whose instances would have no bodies, or for whose zone
+    /// a fault says that there is no capacity.
+    async fn choose_subnet(&self, params: &mut Params, key: Option<&str>) -> Result<(), Refusal> {
         let by_interface = params.has("NetworkInterface.");
         if by_interface && params.get("NetworkInterface.1.NetworkInterfaceId").is_some() {
             return Err(Refusal::unsupported(
@@ -210,10 +211,15 @@ impl Gateway {
         let name = if by_interface { "NetworkInterface.1.SubnetId" } else { "SubnetId" };
         let answer = self.moto.query(Service::Ec2, Params::action("DescribeSubnets")).await?;
         let subnets: Vec<&Node> = answer.list(&["subnetSet"]).collect();
-        let subnet = if let Some(id) = params.get(name) {
-            subnets.iter().copied().find(|subnet| subnet.get(&["subnetId"]) == id).ok_or_else(|| {
+        // RunInstances itself launches m1.small unless told:
+        // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
+        let kind = params.get("InstanceType").unwrap_or("m1.small").to_owned();
+        let has_capacity = |subnet: &&Node| self.faults.has_capacity(key, &kind, subnet.get(&["availabilityZone"]));
+        let candidates: Vec<&Node> = if let Some(id) = params.get(name) {
+            let named = subnets.iter().copied().find(|subnet| subnet.get(&["subnetId"]) == id);
+            vec![named.ok_or_else(|| {
                 Refusal::client("InvalidSubnetID.NotFound", format!("The subnet ID '{id}' does not exist"))
-            })?
+            })?]
         } else {
             let zone = params.get("Placement.AvailabilityZone");
             let mut defaults: Vec<&Node> = subnets
@@ -223,15 +229,21 @@ impl Gateway {
                 .filter(|s| zone.is_none_or(|zone| s.get(&["availabilityZone"]) == zone))
                 .collect();
             defaults.sort_by_key(|subnet| subnet.get(&["availabilityZone"]).to_owned());
-            defaults.into_iter().next().ok_or_else(|| {
-                Refusal::client(
+            if defaults.is_empty() {
+                return Err(Refusal::client(
                     "MissingInput",
                     match zone {
                         Some(zone) => format!("No default subnet for availability zone: '{zone}'."),
                         None => "No subnets found for the default VPC. Please specify a subnet.".to_owned(),
                     },
-                )
-            })?
+                ));
+            }
+            defaults
+        };
+        // Who leaves the zone open gets one that has capacity, if any has.
+        let Some(subnet) = candidates.iter().copied().find(has_capacity) else {
+            let zone = candidates.first().map_or("", |subnet| subnet.get(&["availabilityZone"]));
+            return Err(faults::no_capacity(&kind, zone));
         };
         let id = subnet.get(&["subnetId"]).to_owned();
         let cidr = subnet.get(&["cidrBlock"]);

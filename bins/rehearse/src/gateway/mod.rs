@@ -4,6 +4,7 @@
 //! health, Run Command. Every call is recorded.
 
 mod edge;
+pub mod faults;
 mod following;
 mod groups;
 mod images;
@@ -17,7 +18,7 @@ pub mod request;
 mod status;
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use self::edge::Addresses;
+use self::faults::{Faults, Strike, When};
 use self::images::Images;
 use self::instances::Tokens;
 use self::overlay::Overlay;
@@ -43,7 +45,7 @@ use self::refusal::{Body, Refusal, full, request_id, stamp};
 use self::request::{Asked, Protocol};
 use crate::balancer::Plane;
 use crate::bodies::Bodies;
-use crate::calls::{Call, Recorder};
+use crate::calls::{Call, From, Recorder};
 use crate::cloud::Cloud;
 use crate::moto::client::{Client, Service};
 use crate::moto::look::{Eye, Raw};
@@ -74,6 +76,7 @@ pub struct Gateway {
     plane: Arc<Plane>,
     commands: Arc<crate::ssm::Service>,
     state: Mutex<State>,
+    faults: Faults,
     eye: tokio::sync::Mutex<Eye>,
     tokens: tokio::sync::Mutex<Tokens>,
     publishing: tokio::sync::Mutex<()>,
@@ -109,6 +112,7 @@ impl Gateway {
         Arc::new(Gateway {
             eye: tokio::sync::Mutex::new(Eye::new(moto.clone())),
             state: Mutex::new(state),
+            faults: Faults::default(),
             tokens: tokio::sync::Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             look_now: Notify::new(),
@@ -176,7 +180,7 @@ impl Gateway {
     /// Takes connections until the process ends.
     pub async fn serve_forever(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, peer)) = listener.accept().await else {
                 // Out of file descriptors, most likely: others will end.
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
@@ -186,7 +190,7 @@ impl Gateway {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let gateway = Arc::clone(&gateway);
-                    async move { Ok::<_, Infallible>(gateway.answer(request).await) }
+                    async move { gateway.answer(request, peer).await }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -196,12 +200,13 @@ impl Gateway {
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Killed> {
         let (began, time) = (Instant::now(), jiff::Timestamp::now().to_string());
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if let Some(of_itself) = path.strip_prefix("/_rehearse/") {
-            return self.of_itself(of_itself).await;
+            let of_itself = of_itself.to_owned();
+            return Ok(self.of_itself(&of_itself, &parts, body).await);
         }
         if path.starts_with("/moto-api") {
             let reset = parts.method == Method::POST && path == "/moto-api/reset";
@@ -209,43 +214,70 @@ impl Gateway {
             if reset {
                 self.reset().await;
             }
-            return response;
+            return Ok(response);
         }
         let (form, body) = match read_form(&parts, body).await {
             Ok(read) => read,
-            Err(refusal) => return refusal.answer(Protocol::Query, &request_id(Protocol::Query)),
+            Err(refusal) => return Ok(refusal.answer(Protocol::Query, &request_id(Protocol::Query))),
         };
         let asked = Asked::of(&parts, form.as_ref());
         let id = request_id(asked.protocol);
-        let (response, error) = match self.serve(&asked, parts, form, body, &id).await {
+        let from = self.whereabouts(peer.ip());
+        let Strike { delay, refusal, kill, by } = self.faults.strike(&asked, from == From::Steps);
+        tokio::time::sleep(delay).await;
+        let served = match (kill, refusal) {
+            (Some(When::Before), _) => None,
+            (_, Some(refusal)) => Some(refused(body, refusal).await),
+            (_, None) => Some(self.serve(&asked, parts, form, body, &id).await),
+        };
+        let answer = served.map(|served| match served {
             Ok(served) => served,
             Err(refusal) => (refusal.answer(asked.protocol, &id), Some(refusal.code)),
-        };
+        });
         if asked.may_change_bodies() {
             self.changed();
         }
-        let recording = Recording {
+        let (response, error) = answer.unzip();
+        let mut recording = Recording {
             calls: self.calls.clone(),
             began,
             call: Some(Call {
                 time,
                 service: asked.service,
                 action: asked.action,
-                status: response.status().as_u16(),
+                status: response.as_ref().map_or(0, |response| response.status().as_u16()),
                 ms: 0.0,
-                error,
+                error: error.flatten(),
                 region: asked.region,
+                key: asked.key,
+                from,
                 request_id: id,
+                faults: by,
             }),
         };
+        let (Some(response), None) = (response, kill) else {
+            self.kill_caller(peer).await;
+            recording.without_an_answer();
+            return Err(Killed);
+        };
         // The answer's end, wherever it streams from, ends the recording.
-        response.map(|body| {
+        Ok(response.map(|body| {
             body.map_frame(move |frame| {
                 let _until_the_end = &recording;
                 frame
             })
             .boxed()
-        })
+        }))
+    }
+
+    fn whereabouts(&self, caller: IpAddr) -> From {
+        if caller == self.cloud.steps_address() {
+            From::Steps
+        } else if caller == self.cloud.instances_address() {
+            From::Instance
+        } else {
+            From::Machine
+        }
     }
 
     async fn serve(
@@ -263,10 +295,16 @@ impl Gateway {
         if asked.service == "ssm" && asked.protocol == Protocol::Json11 {
             return self.serve_ssm(asked, parts, body, id).await;
         }
-        if let Some(params) = &form
-            && let Some(result) = self.query(asked, params.clone()).await
-        {
-            return result.map(|node| (xml(node, asked.protocol, id), None));
+        if let Some(params) = &form {
+            let answer = match self.describe_stale(asked, params).await {
+                None => self.query(asked, params.clone()).await,
+                stale => stale,
+            };
+            if let Some(answer) = answer {
+                let node = answer?;
+                self.note_makers(asked, &node);
+                return Ok((xml(node, asked.protocol, id), None));
+            }
         }
         self.forward(asked, parts, body, id).await
     }
@@ -286,7 +324,7 @@ impl Gateway {
             return None;
         }
         Some(match (service, action) {
-            ("ec2", "RunInstances") => self.run_instances(params).await,
+            ("ec2", "RunInstances") => self.run_instances(params, asked.key.as_deref()).await,
             ("ec2", "StartInstances" | "StopInstances" | "TerminateInstances") => {
                 self.change_state(action, params).await
             }
@@ -426,10 +464,17 @@ impl Gateway {
         }
     }
 
-    async fn of_itself(&self, path: &str) -> Response<Body> {
+    async fn of_itself(self: &Arc<Self>, path: &str, parts: &Parts, body: Incoming) -> Response<Body> {
         let answer = match path {
             "health" => Ok(self.health_of_itself()),
             "status" => self.status().await,
+            "faults" => {
+                let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+                match collect(whole_or_streamed(body)).await {
+                    Ok(body) => self.faults_of_itself(&parts.method, &query, &body).await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, "NotFound", format!("there is no /_rehearse/{path}"))),
         };
         match answer {
@@ -445,6 +490,7 @@ impl Gateway {
     /// After `/moto-api/reset`: the bodies go, the bases come back.
     async fn reset(&self) {
         *self.tokens.lock().await = Tokens::default();
+        self.faults.reset();
         self.eye.lock().await.forget_all();
         self.state(|state| {
             let addresses = std::mem::take(&mut state.addresses);
@@ -506,6 +552,12 @@ async fn read_form(parts: &Parts, body: Incoming) -> Result<(Option<Params>, Bod
     Ok((Some(Params::parse(&bytes)), full(bytes)))
 }
 
+/// A refusal, once the caller has sent all it has: S3 answers an upload so, and who is cut off while sending reads no answer.
+async fn refused<T>(mut body: Body, refusal: Refusal) -> Result<T, Refusal> {
+    while let Some(Ok(_)) = body.frame().await {}
+    Err(refusal)
+}
+
 async fn collect(body: Body) -> Result<Bytes, Refusal> {
     match Limited::new(body, LONGEST).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -551,11 +603,25 @@ fn error_code(parts: &http::response::Parts, bytes: &[u8]) -> Option<String> {
     (code != "NotImplemented").then_some(code)
 }
 
+/// The caller was killed: its connection is cut, without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller was killed")]
+struct Killed;
+
 /// Records the call when the answer has been sent, or given up.
 struct Recording {
     calls: Recorder,
     began: Instant,
     call: Option<Call>,
+}
+
+impl Recording {
+    /// The caller gets none.
+    fn without_an_answer(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.status = 0;
+        }
+    }
 }
 
 impl Drop for Recording {

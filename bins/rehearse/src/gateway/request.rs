@@ -31,6 +31,8 @@ pub struct Asked {
     pub action: String,
     /// From the credential scope.
     pub region: Option<String>,
+    /// The access key that signed it.
+    pub key: Option<String>,
     /// By which it speaks.
     pub protocol: Protocol,
 }
@@ -40,10 +42,9 @@ impl Asked {
     #[must_use]
     pub fn of(parts: &Parts, form: Option<&Params>) -> Self {
         let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        let scope = scope(&parts.headers, &query);
-        let (region, service) = match scope {
-            Some((region, service)) => (Some(region), service),
-            None => (None, unsigned(parts, form)),
+        let (key, region, service) = match scope(&parts.headers, &query) {
+            Some(Scope { key, region, service }) => (Some(key), Some(region), service),
+            None => (query.get("AWSAccessKeyId").map(str::to_owned), None, unsigned(parts, form)),
         };
         let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
         let action_of = |params: &Params| params.get("Action").map(str::to_owned);
@@ -62,7 +63,7 @@ impl Asked {
         } else {
             (format!("{} {path}", parts.method), Protocol::RestJson)
         };
-        Asked { service, action, region, protocol }
+        Asked { service, action, region, key, protocol }
     }
 
     /// Whether it may change what has a body: instances, images, groups, balancers.
@@ -83,8 +84,15 @@ fn content_type(headers: &HeaderMap) -> &str {
     headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Region and service of the SigV4 credential scope, in the header or presigned in the query.
-fn scope(headers: &HeaderMap, query: &Params) -> Option<(String, String)> {
+/// What a SigV4 credential names.
+struct Scope {
+    key: String,
+    region: String,
+    service: String,
+}
+
+/// The SigV4 credential, in the header or presigned in the query.
+fn scope(headers: &HeaderMap, query: &Params) -> Option<Scope> {
     let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let credential = match header {
         Some(header) => header.split_once("Credential=")?.1.split([',', ' ']).next()?,
@@ -93,7 +101,9 @@ fn scope(headers: &HeaderMap, query: &Params) -> Option<(String, String)> {
     // KEY/DATE/REGION/SERVICE/aws4_request; SigV4A has no region.
     let parts: Vec<&str> = credential.split('/').collect();
     match parts.as_slice() {
-        [.., region, service, "aws4_request"] => Some(((*region).to_owned(), service.to_ascii_lowercase())),
+        [key, .., region, service, "aws4_request"] => {
+            Some(Scope { key: (*key).to_owned(), region: (*region).to_owned(), service: service.to_ascii_lowercase() })
+        }
         _ => None,
     }
 }
@@ -275,11 +285,29 @@ mod tests {
     }
 
     #[test]
+    fn the_key_stands_in_the_header_or_in_a_presigned_query() {
+        let key = |uri: &str, header: Option<&str>| {
+            let mut request = Request::builder().uri(uri);
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            Asked::of(&request.body(()).unwrap().into_parts().0, None).key
+        };
+        let header = "AWS4-HMAC-SHA256 Credential=AKIA1/20260101/us-east-1/s3/aws4_request, SignedHeaders=host";
+        assert_eq!(key("/b/k", Some(header)).as_deref(), Some("AKIA1"));
+        let presigned = "/b/k?X-Amz-Credential=AKIA2%2F20260101%2Fus-east-1%2Fs3%2Faws4_request";
+        assert_eq!(key(presigned, None).as_deref(), Some("AKIA2"));
+        assert_eq!(key("/b/k?AWSAccessKeyId=AKIA3&Expires=9", None).as_deref(), Some("AKIA3"));
+        assert_eq!(key("/b/k", None), None);
+    }
+
+    #[test]
     fn only_what_can_change_bodies_wakes_the_loop() {
         let of = |service: &str, action: &str| Asked {
             service: service.to_owned(),
             action: action.to_owned(),
             region: None,
+            key: None,
             protocol: Protocol::Query,
         };
         assert!(of("elasticloadbalancing", "ModifyRule").may_change_bodies());

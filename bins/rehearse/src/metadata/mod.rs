@@ -196,6 +196,11 @@ async fn door(
     if instance.instance_profile_arn.is_none() {
         return Err(StatusCode::FORBIDDEN);
     }
+    if ssm.is_mute(&instance.id) {
+        // Nothing that it says arrives: it waits until it gives up.
+        tokio::time::sleep(crate::ssm::LONGEST_WAIT).await;
+        return Err(StatusCode::GATEWAY_TIMEOUT);
+    }
     let body = Limited::new(request.into_body(), MESSAGE).collect().await;
     let body = body.map_err(|_| StatusCode::BAD_REQUEST)?.to_bytes();
     match errand {

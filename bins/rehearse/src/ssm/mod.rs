@@ -35,7 +35,7 @@ use ledger::{Command, Invocation, Ledger};
 pub use ledger::{Report, Task};
 
 /// An agent's question is answered after so long at the latest.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// While it waits, it counts as heard at each of these beats.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -54,6 +54,8 @@ pub struct Service {
     world: watch::Receiver<Arc<World>>,
     place: Place,
     state: Mutex<State>,
+    /// Instances whose agents are never heard.
+    mute: Mutex<BTreeSet<String>>,
     changed: Notify,
 }
 
@@ -98,8 +100,20 @@ impl Service {
             world,
             place: Place { region: cloud.region.clone(), endpoint: cloud.endpoint_url() },
             state: Mutex::default(),
+            mute: Mutex::default(),
             changed: Notify::new(),
         })
+    }
+
+    /// The agent of this instance is never heard, as where no way leads out to SSM.
+    pub fn mute(&self, instance: &str) {
+        self.mute.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.to_owned());
+    }
+
+    /// Whether the agent of this instance is never heard.
+    #[must_use]
+    pub fn is_mute(&self, instance: &str) -> bool {
+        self.mute.lock().unwrap_or_else(PoisonError::into_inner).contains(instance)
     }
 
     /// Whether an action of SSM (`SendCommand`, without the target's prefix) is served here.
