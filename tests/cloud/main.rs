@@ -6,6 +6,7 @@ mod answers;
 mod bake;
 mod calls;
 mod delivery;
+mod images;
 mod orb;
 mod package;
 mod verdicts;

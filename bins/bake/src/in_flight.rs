@@ -51,7 +51,7 @@ pub(crate) async fn bake(work: &Work<'_>, fingerprint: &Digest, fresh: bool) -> 
     let baked = match known::choose(standing, work.settings.max_age, Timestamp::now()) {
         Some(standing) => {
             context.console.say(format!("  it brought {}", standing.image));
-            Ok(standing.image)
+            standing.finish(work.aws).await.map(|()| standing.image)
         }
         None => match leftovers::clear(work, fingerprint).await {
             Ok(()) => work.run(fingerprint, &lease).await,

@@ -13,6 +13,7 @@ use crate::failure::{Failure, Result};
 use crate::ids::{ImageId, InstanceId};
 use crate::names::Tags;
 use crate::stop::Stop;
+use crate::volume::RootVolume;
 use crate::wait::{Look, Wait, poll_until};
 
 /// What instance is wanted.
@@ -28,6 +29,8 @@ pub struct Order {
     pub security_groups: Vec<String>,
     /// The name of the instance profile that lets the SSM agent in.
     pub profile: String,
+    /// The root volume; as the image has it, if none is given.
+    pub root: Option<RootVolume>,
     /// Its `Name`.
     pub name: String,
     /// Its tags, and its volumes'.
@@ -103,6 +106,7 @@ pub async fn start(aws: &Aws, console: &Console, order: &Order) -> Result<Instan
                     .http_endpoint(InstanceMetadataEndpointState::Enabled)
                     .build(),
             )
+            .set_block_device_mappings(order.root.as_ref().map(|root| vec![root.mapping()]))
             .set_subnet_id(subnet.map(str::to_owned));
         for kind in [ResourceType::Instance, ResourceType::Volume] {
             run = run.tag_specifications(tag_specification(kind, &order.tags, &order.name));
