@@ -55,8 +55,8 @@ def walk(shape, value, where):
 session = boto3.Session()
 
 
-def client(name):
-    made = session.client(name)
+def client(name, region=None):
+    made = session.client(name, region_name=region)
     made.meta.events.register("after-call", lambda model, parsed, **_: check(model, parsed))
     return made
 
@@ -79,7 +79,8 @@ def until(what, ask, done):
         time.sleep(0.5)
 
 
-ec2, ssm, elb, groups, s3, sts, iam = map(client, ["ec2", "ssm", "elbv2", "autoscaling", "s3", "sts", "iam"])
+names = ["ec2", "ssm", "elbv2", "autoscaling", "s3", "sts", "iam", "kms"]
+ec2, ssm, elb, groups, s3, sts, iam, kms = map(client, names)
 own = "answers-" + uuid.uuid4().hex[:8]
 tags = [{"Key": "gyron:app", "Value": own}]
 
@@ -144,8 +145,12 @@ def launch(profile, token):
         ImageId=base, InstanceType="t3.small", MinCount=1, MaxCount=1, SubnetId=subnets[0], SecurityGroupIds=[security],
         ClientToken=token, IamInstanceProfile={"Name": profile}, TagSpecifications=tagged("instance"),
         MetadataOptions={"HttpTokens": "required"}, InstanceInitiatedShutdownBehavior="terminate",
+        BlockDeviceMappings=[{"DeviceName": root, "Ebs": volume}],
     )
 
+root = ec2.describe_images(ImageIds=[base])["Images"][0]["RootDeviceName"]
+key = kms.create_key(Description="a test")["KeyMetadata"]["KeyId"]
+volume = {"VolumeSize": 20, "VolumeType": "gp3", "Iops": 4000, "Throughput": 500, "Encrypted": True, "KmsKeyId": key}
 
 refused(lambda: launch("no-such-profile", "other"), "InvalidParameterValue")
 run = launch(own, own)
@@ -158,7 +163,11 @@ until(
 )
 ec2.describe_instance_status(InstanceIds=[instance], IncludeAllInstances=True)
 ec2.describe_instance_attribute(InstanceId=instance, Attribute="disableApiTermination")
-ec2.describe_volumes()
+made = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance]}])["Volumes"][0]
+made = {name: made[name] for name in ("Size", "VolumeType", "Iops", "Throughput", "Encrypted", "KmsKeyId")}
+key = kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
+if list(made.values()) != [20, "gp3", 4000, 500, True, key]:
+    wrong.append(f"DescribeVolumes: {made}")
 ec2.describe_tags()
 ec2.create_tags(Resources=[instance], Tags=[{"Key": "more", "Value": "1"}])
 ec2.get_console_output(InstanceId=instance)
@@ -216,8 +225,69 @@ elb.deregister_targets(TargetGroupArn=blue, Targets=[{"Id": instance}])
 # The image, and what stands on it.
 image = ec2.create_image(InstanceId=instance, Name=own, TagSpecifications=tagged("image") + tagged("snapshot"))
 image = image["ImageId"]
+snapshot = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+pending = ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+if (pending["State"], pending["Tags"]) != ("pending", tags):
+    wrong.append(f"DescribeSnapshots: {pending}")
 until("the image", lambda: ec2.describe_images(ImageIds=[image])["Images"], lambda it: it[0]["State"] == "available")
-ec2.describe_snapshots(OwnerIds=["self"])
+completed = ec2.describe_snapshots(OwnerIds=["self"], SnapshotIds=[snapshot])["Snapshots"][0]
+if [completed[name] for name in ("State", "VolumeSize", "Encrypted", "KmsKeyId")] != ["completed", 20, True, key]:
+    wrong.append(f"DescribeSnapshots: {completed}")
+
+# Who may launch it, until when it is recommended, and its copy in another region.
+account, organisation = "111122223333", "arn:aws:organizations::111122223333:organization/o-a1b2c3d4e5"
+ec2.modify_image_attribute(ImageId=image, ImdsSupport={"Value": "v2.0"})
+ec2.modify_image_attribute(ImageId=image, Description={"Value": "a test"})
+adding = {"Add": [{"UserId": account}, {"OrganizationArn": organisation}]}
+ec2.modify_image_attribute(ImageId=image, LaunchPermission=adding)
+permissions = ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")["LaunchPermissions"]
+if permissions != adding["Add"]:
+    wrong.append(f"DescribeImageAttribute: {permissions}")
+ec2.describe_image_attribute(ImageId=image, Attribute="imdsSupport")
+ec2.reset_image_attribute(ImageId=image, Attribute="launchPermission")
+ec2.modify_snapshot_attribute(
+    SnapshotId=snapshot, Attribute="createVolumePermission", OperationType="add", UserIds=[account]
+)
+ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
+ec2.reset_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
+refused(lambda: ec2.delete_snapshot(SnapshotId=snapshot), "InvalidSnapshot.InUse")
+ec2.enable_image_deprecation(ImageId=image, DeprecateAt=time.time() + 86400)
+if "DeprecationTime" not in ec2.describe_images(ImageIds=[image])["Images"][0]:
+    wrong.append("DescribeImages: no deprecation time")
+ec2.disable_image_deprecation(ImageId=image)
+refused(lambda: ec2.enable_image_deprecation(ImageId=image, DeprecateAt=0), "InvalidParameterValue")
+elsewhere = client("ec2", "eu-west-1" if session.region_name != "eu-west-1" else "us-east-1")
+
+
+def copied(**more):
+    return elsewhere.copy_image(
+        SourceImageId=image, SourceRegion=session.region_name, Name=own, Encrypted=True, ClientToken=own,
+        TagSpecifications=tagged("image") + tagged("snapshot"), **more,
+    )["ImageId"]
+
+
+copy = copied()
+if copied() != copy:
+    wrong.append("CopyImage: another copy by the same token")
+refused(lambda: copied(Description="other"), "IdempotentParameterMismatch")
+of_copy = lambda: elsewhere.describe_images(Owners=["self"], ImageIds=[copy])["Images"]
+until("the copy", of_copy, lambda it: it[0]["State"] == "available")
+# Its key is the one that AWS manages, in that region: such a copy can't be shared.
+by_default = of_copy()[0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+elsewhere.describe_snapshots(SnapshotIds=[by_default])
+refused(lambda: elsewhere.modify_image_attribute(ImageId=copy, LaunchPermission=adding), "InvalidParameter")
+refused(
+    lambda: elsewhere.modify_snapshot_attribute(
+        SnapshotId=by_default, CreateVolumePermission={"Add": [{"UserId": account}]}
+    ),
+    "OperationNotPermitted",
+)
+refused(
+    lambda: elsewhere.run_instances(ImageId=copy, InstanceType="t3.small", MinCount=1, MaxCount=1), "UnsupportedOperation"
+)
+elsewhere.deregister_image(ImageId=copy, DeleteAssociatedSnapshots=True)
+ec2.get_ebs_encryption_by_default()
+ec2.get_ebs_default_kms_key_id()
 template = ec2.create_launch_template(
     LaunchTemplateName=own, LaunchTemplateData={"ImageId": image, "InstanceType": "t3.small"},
     TagSpecifications=tagged("launch-template"),
@@ -253,6 +323,7 @@ ec2.terminate_instances(InstanceIds=[instance])
 until("the end", state, lambda now: now == "terminated")
 ec2.delete_security_group(GroupId=security)
 ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+kms.schedule_key_deletion(KeyId=key.rpartition("/")[2], PendingWindowInDays=7)
 s3.delete_bucket(Bucket=own)
 iam.remove_role_from_instance_profile(InstanceProfileName=own, RoleName=own)
 iam.delete_instance_profile(InstanceProfileName=own)
@@ -270,6 +341,9 @@ for ask, code in [
     (lambda: s3.get_object(Bucket=own, Key="a"), "NoSuchBucket"),
     (lambda: elb.describe_rules(RuleArns=[rule]), "RuleNotFound"),
     (lambda: elb.describe_target_health(TargetGroupArn=blue), "TargetGroupNotFound"),
+    (lambda: ec2.run_instances(
+        ImageId=base, InstanceType="t3.small", MinCount=1, MaxCount=1,
+        BlockDeviceMappings=[{"DeviceName": root, "Ebs": {"VolumeSize": 1}}]), "InvalidBlockDeviceMapping"),
     (lambda: groups.start_instance_refresh(AutoScalingGroupName=own), "NotImplemented"),
 ]:
     refused(ask, code)

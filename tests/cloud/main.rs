@@ -9,6 +9,7 @@ mod calls;
 mod delivery;
 mod endurance;
 mod faults;
+mod images;
 mod orb;
 mod package;
 mod verdicts;

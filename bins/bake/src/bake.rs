@@ -10,6 +10,7 @@ use gyron_core::step::Context;
 use jiff::Timestamp;
 
 use crate::base::{self, Found};
+use crate::distribution;
 use crate::fingerprint::Fingerprint;
 use crate::in_flight;
 use crate::known::{self, Making, Standing};
@@ -60,6 +61,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
             let Some(standing) = chosen else {
                 plan.extend(work.plan(&parts).await?);
                 plan.extend(above(&layers, &name));
+                plan.extend(distribution::wishes(settings));
                 return context.show_plan(&plan);
             };
             plan.push(format!("reuse {} {}", what(&layers, layer), said(&standing)));
@@ -74,6 +76,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
                     // Its bake may have died right after it was made.
                     leftovers::clear_unowned(&work, &fingerprint).await?;
                 }
+                standing.finish(&aws).await?;
                 standing.image
             }
             None => {
@@ -90,9 +93,13 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
         baked.push(records::Layer { name, image, fingerprint });
     }
     if context.plan {
+        plan.extend(distribution::plan(&aws, &registry, settings, &below.id).await?);
         return context.show_plan(&plan);
     }
-    let facts = records::Bake { image: below.id, region: aws.region.clone(), base: base.id, layers: baked };
+    let left = until.saturating_duration_since(Instant::now());
+    let copies = distribution::distribute(context, &aws, &registry, settings, &below.id, left).await?;
+    let region = aws.region.clone();
+    let facts = records::Bake { image: below.id, region, base: base.id, layers: baked, copies };
     finish(context, &registry, &package, facts).await
 }
 
@@ -108,7 +115,7 @@ async fn finish(
 
 /// The next layer stands on this image.
 fn on(image: gyron_core::ids::ImageId, below: &Found) -> Found {
-    Found { name: image.to_string(), id: image, architecture: below.architecture.clone() }
+    Found { name: image.to_string(), id: image, ..below.clone() }
 }
 
 /// An image in words: with one layer it has no name of its own.

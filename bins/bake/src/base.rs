@@ -13,6 +13,8 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// `x86_64` or `arm64`.
     pub(crate) architecture: String,
+    /// The root device's name; an image that is baked on it has the same.
+    pub(crate) root_device: String,
 }
 
 /// Finds the base image that gyron.toml names.
@@ -32,7 +34,11 @@ pub(crate) async fn find(aws: &Aws, base: &Base) -> Result<Found> {
         let state = newest.state().map_or("unknown", ImageState::as_str);
         return Err(Failure::usage(format!("the base image {id} is {state}, not available")));
     }
+    let Some(root_device) = newest.root_device_name() else {
+        return Err(Failure::usage(format!("the base image {id} has no root device: it can't be baked on")));
+    };
     Ok(Found {
+        root_device: root_device.to_owned(),
         id: ImageId::new(id),
         name: newest.name().unwrap_or(id).to_owned(),
         architecture: newest.architecture().map_or("x86_64", |architecture| architecture.as_str()).to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{ImageState, InstanceStateName, ResourceType};
+use aws_sdk_ec2::types::{AttributeValue, ImageState, InstanceStateName, ResourceType};
 use gyron_core::aws::{Aws, OrAws as _, code};
 use gyron_core::failure::{Failure, Result};
 use gyron_core::ids::{ImageId, InstanceId};
@@ -52,6 +52,15 @@ pub(crate) async fn wait_available(context: &Context, aws: &Aws, image: &ImageId
         }
     })
     .await
+}
+
+/// Has whatever is launched from the image ask its metadata service with tokens (IMDSv2), unless it is told otherwise. The play
+/// ran on a builder that did, so the image can. Only an image that is there can be asked so, not one that is being made:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyImageAttribute.html>.
+pub(crate) async fn require_tokens(aws: &Aws, image: &ImageId) -> Result<()> {
+    let version = AttributeValue::builder().value("v2.0").build();
+    let asked = aws.ec2.modify_image_attribute().image_id(image.as_str()).imds_support(version).send().await;
+    asked.map(drop).or_aws("ModifyImageAttribute")
 }
 
 /// Takes an image and its snapshots away: a bake that failed leaves none.

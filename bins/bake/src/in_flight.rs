@@ -65,6 +65,7 @@ async fn under_lease(work: &Work<'_>, fingerprint: &Digest, fresh: bool, lease: 
     if let Some(standing) = known::choose(standing, work.settings.max_age, Timestamp::now()) {
         context.console.say(format!("  it brought {}", standing.image));
         leftovers::clear(work, fingerprint, lease).await?;
+        standing.finish(work.aws).await?;
         return Ok(standing.image);
     }
     let adopted = if fresh { None } else { leftovers::adopt(work, fingerprint, lease).await? };

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
+use crate::image;
 
 /// The tag that carries an image's fingerprint.
 pub(crate) const TAG: &str = "gyron:fingerprint";
@@ -22,6 +23,8 @@ pub(crate) struct Standing {
     pub(crate) image: ImageId,
     /// When it was made; none where AWS doesn't say.
     pub(crate) made: Option<Timestamp>,
+    /// Whether what is launched from it needs tokens for its metadata: not yet, where its bake died right before.
+    pub(crate) tokens_required: bool,
 }
 
 /// Of an image's making, what the next bake wants to know: `APP/images/…`.
@@ -54,7 +57,8 @@ pub(crate) async fn available(aws: &Aws, app: &str, fingerprint: &Digest) -> Res
     let standing = images(aws, app, fingerprint, &["available"]).await?;
     let standing = standing.iter().filter_map(|image| {
         let made = image.creation_date().and_then(|date| date.parse().ok());
-        Some(Standing { image: ImageId::new(image.image_id()?), made })
+        let tokens_required = image.imds_support().is_some();
+        Some(Standing { image: ImageId::new(image.image_id()?), made, tokens_required })
     });
     Ok(standing.collect())
 }
@@ -82,6 +86,13 @@ pub(crate) fn choose(standing: Vec<Standing>, max_age: Option<Span>, now: Timest
     standing.into_iter().filter(young).max_by_key(|standing| standing.made)
 }
 
+impl Standing {
+    /// Finishes what its bake may have died before.
+    pub(crate) async fn finish(&self, aws: &Aws) -> Result<()> {
+        if self.tokens_required { Ok(()) } else { image::require_tokens(aws, &self.image).await }
+    }
+}
+
 /// How old an image is.
 pub(crate) fn age(standing: &Standing, now: Timestamp) -> Option<Duration> {
     Duration::try_from(now.duration_since(standing.made?)).ok()
@@ -93,7 +104,7 @@ mod tests {
     use super::*;
 
     fn standing(image: &str, made: Option<&str>) -> Standing {
-        Standing { image: ImageId::new(image), made: made.map(|at| at.parse().unwrap()) }
+        Standing { image: ImageId::new(image), made: made.map(|at| at.parse().unwrap()), tokens_required: true }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use gyron_core::records::{self, Record, Step};
 use gyron_core::registry::Registry;
 use gyron_core::step::{Context, Phase};
 use jiff::Timestamp;
+use gyron_core::volume::RootVolume;
 
 use crate::base::Found;
 use crate::fingerprint::Fingerprint;
@@ -86,6 +87,7 @@ impl Work<'_> {
         let mut fingerprint = Fingerprint::default();
         fingerprint.put("base", self.base.id.as_str());
         fingerprint.put("architecture", &self.base.architecture);
+        fingerprint.put("volume", self.root().describe());
         fingerprint.put("toolkit", toolkit::recipe(&self.base.architecture).as_str());
         fingerprint.put("recipe", builder::recipe().as_str());
         fingerprint.put("playbook", &self.playbook.file);
@@ -158,6 +160,7 @@ impl Work<'_> {
         let image = self.image(&builder, fingerprint).await?;
         made.image = Some(image.clone());
         image::wait_available(context, aws, &image, self.left()?).await?;
+        image::require_tokens(aws, &image).await?;
         phase.done(format!("image {image}"));
         Ok(image)
     }
@@ -244,6 +247,16 @@ impl Work<'_> {
         variables
     }
 
+    /// The builder's root volume, which the image's is made of.
+    fn root(&self) -> RootVolume {
+        RootVolume {
+            device: self.base.root_device.clone(),
+            layout: self.settings.volume.clone(),
+            encrypted: self.settings.encrypted,
+            kms_key: self.settings.kms_key.clone(),
+        }
+    }
+
     fn instance(&self, fingerprint: &Digest) -> Order {
         let context = self.context;
         let lives = self.settings.deadline.0 + Duration::from_secs(600);
@@ -255,6 +268,7 @@ impl Work<'_> {
             subnets: self.settings.subnets.clone(),
             security_groups: self.settings.security_groups.clone(),
             profile: self.settings.instance_profile.clone(),
+            root: Some(self.root()),
             name: format!("gyron-bake {} {}", context.config.app(), self.layer.name),
             tags: context.tags(Step::Bake, Some(lives), more),
             patience: self.settings.patience.0,

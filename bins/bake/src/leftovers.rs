@@ -28,7 +28,11 @@ pub(crate) async fn adopt(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) 
             context.console.say(format!("  {id} is on its way, of a bake that died: it is waited for"));
             match image::wait_available(context, aws, &id, work.left()?).await {
                 Err(failure) if failure.exit() == Exit::Aws => context.console.say(format!("  {failure}")),
-                waited => return waited.map(|()| Some(id)),
+                Ok(()) => {
+                    image::require_tokens(aws, &id).await?;
+                    return Ok(Some(id));
+                }
+                Err(failure) => return Err(failure),
             }
         }
         context.console.say(format!("  {id} of a bake that died came to nothing: it goes"));

@@ -4,6 +4,7 @@ mod args;
 mod bake;
 mod base;
 mod builder;
+mod distribution;
 mod fingerprint;
 mod image;
 mod in_flight;

@@ -69,6 +69,23 @@ impl Aws {
     }
 }
 
+impl Aws {
+    /// The same clients in another region: same credentials, same connections.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let to = Region::new(region.to_owned());
+        Aws {
+            region: region.to_owned(),
+            ec2: aws_sdk_ec2::Client::from_conf(self.ec2.config().to_builder().region(to.clone()).build()),
+            elb: aws_sdk_elasticloadbalancingv2::Client::from_conf(
+                self.elb.config().to_builder().region(to.clone()).build(),
+            ),
+            s3: aws_sdk_s3::Client::from_conf(self.s3.config().to_builder().region(to.clone()).build()),
+            ssm: aws_sdk_ssm::Client::from_conf(self.ssm.config().to_builder().region(to).build()),
+        }
+    }
+}
+
 /// Turns the SDK's errors into failures: code, message and request id; never the raw answer.
 pub trait OrAws<T> {
     /// Names the action that was asked for.

@@ -117,6 +117,8 @@ pub fn span(length: Duration) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        172_800.. if seconds % 86_400 / 3600 == 0 => format!("{}d", seconds / 86_400),
+        172_800.. => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
         _ if seconds % 3600 / 60 == 0 => format!("{}h", seconds / 3600),
         _ => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
     }

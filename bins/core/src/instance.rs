@@ -15,6 +15,7 @@ use crate::heartbeat;
 use crate::ids::{ImageId, InstanceId};
 use crate::names::Tags;
 use crate::stop::Stop;
+use crate::volume::RootVolume;
 use crate::wait::{Look, Wait, poll_until};
 
 /// What instance is wanted.
@@ -30,6 +31,8 @@ pub struct Order {
     pub security_groups: Vec<String>,
     /// The name of the instance profile that lets the SSM agent in.
     pub profile: String,
+    /// The root volume; as the image has it, if none is given.
+    pub root: Option<RootVolume>,
     /// Its `Name`.
     pub name: String,
     /// Its tags, and its volumes'.
@@ -110,6 +113,7 @@ pub async fn start(aws: &Aws, console: &Console, order: &Order) -> Result<Instan
                     .build(),
             )
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+            .set_block_device_mappings(order.root.as_ref().map(|root| vec![root.mapping()]))
             .set_subnet_id(subnet.map(str::to_owned));
         for kind in [ResourceType::Instance, ResourceType::Volume] {
             let mut tags = order.tags.clone();

@@ -25,5 +25,6 @@ pub mod run_command;
 pub mod step;
 pub mod stop;
 pub mod version;
+pub mod volume;
 pub mod wait;
 pub mod whereabouts;

@@ -3,6 +3,7 @@
 //! A record has two parts: what is so, which its digest covers, and what happened (times, run, host), which it doesn't:
 //! the same work done again gives the same digest.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -110,6 +111,9 @@ pub struct Bake {
     pub base: ImageId,
     /// The layers, from below; the last one's image is the image.
     pub layers: Vec<Layer>,
+    /// The image's copies by region.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, ImageId>,
 }
 
 /// A layer of an image.

@@ -127,6 +127,7 @@ fn order(config: &Config, bake: &Record<Bake>, tags: Tags) -> Result<Order> {
         subnets: named.or(baked.map(|baked| &baked.subnets)).cloned().unwrap_or_default(),
         security_groups: baked.map(|baked| baked.security_groups.clone()).unwrap_or_default(),
         profile,
+        root: None,
         name: names::resource(&[config.app(), "spec"], &tags.run),
         tags,
         patience: heartbeat::PATIENCE,
@@ -270,6 +271,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             base: ImageId::new("ami-0"),
             layers: Vec::new(),
+            copies: std::collections::BTreeMap::new(),
         };
         let version = Version { name: "1.4.0".to_owned(), commit: None, dirty: false };
         let so = So { app: "shop".to_owned(), version, env: None, after: None, facts };

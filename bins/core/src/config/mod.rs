@@ -3,6 +3,7 @@
 //! Precedence: flag (`--set TABLE.KEY=VALUE`), variable (`GYRON_TABLE_KEY`), environment's table (`[env.NAME.TABLE]`),
 //! table. Unknown keys are refused everywhere, also in environments that aren't asked for.
 
+pub mod image;
 mod overrides;
 pub mod schema;
 mod trouble;
@@ -107,6 +108,9 @@ impl Config {
             }
             if let Some(wrong) = bake.wrong_layers() {
                 return Err(source.wrong_table("bake", wrong));
+            }
+            if let Some(wrong) = bake.wrong_image(&self.tables.region) {
+                return Err(source.wrong_table("bake", &wrong));
             }
         }
         Ok(())

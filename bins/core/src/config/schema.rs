@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::image::{Copy, Share, Volume};
+
 /// All of gyron.toml, after the environment's tables and the overrides have been laid over it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -78,6 +80,22 @@ pub struct Bake {
     pub security_groups: Vec<String>,
     /// The name of the instance profile that lets the SSM agent in.
     pub instance_profile: String,
+    /// The root volume of builder and image.
+    #[serde(default)]
+    pub volume: Volume,
+    /// Whether the builder's root volume is encrypted, and so the image.
+    #[serde(default = "yes")]
+    pub encrypted: bool,
+    /// The KMS key that encrypts it, by id, alias or ARN; the region's default key for EBS, if none is named.
+    pub kms_key: Option<String>,
+    /// Regions that get a copy of the app's image, the last layer's.
+    #[serde(default)]
+    pub copies: Vec<Copy>,
+    /// Who else may launch the app's image and its copies.
+    #[serde(default)]
+    pub share: Share,
+    /// When the app's image and its copies are deprecated, counted from the image's creation: `90d`.
+    pub deprecate_after: Option<Span>,
     /// How long the whole bake may take.
     #[serde(default = "minutes::<45>")]
     pub deadline: Span,
@@ -295,7 +313,7 @@ impl Default for Swap {
     }
 }
 
-/// A length of time, written `30s`, `5m` or `1h 30m`.
+/// A length of time, written `30s`, `5m`, `1h 30m` or `90d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String")]
 pub struct Span(pub Duration);
@@ -319,8 +337,10 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed: jiff::SignedDuration =
-            text.parse().map_err(|_| format!("`{text}` is no length of time; write `30s`, `5m` or `1h 30m`"))?;
+        let wrong = || format!("`{text}` is no length of time; write `30s`, `5m`, `1h 30m` or `90d`");
+        let parsed: jiff::Span = text.parse().map_err(|_| wrong())?;
+        // Months and years are of no fixed length.
+        let parsed = parsed.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
         Duration::try_from(parsed).map(Span).map_err(|_| format!("`{text}` is negative"))
     }
 }

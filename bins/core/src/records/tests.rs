@@ -44,6 +44,7 @@ fn bake(below: &Record<Package>) -> Record<Bake> {
             image: ImageId::new("ami-1"),
             fingerprint: Digest::of(b"playbook"),
         }],
+        copies: std::collections::BTreeMap::new(),
     };
     seal(&below.so.version.name, Some(&below.digest), facts)
 }

@@ -7,9 +7,10 @@ use super::Gateway;
 use super::instances::{passes, response};
 use super::params::Params;
 use super::refusal::Refusal;
-use crate::moto::client::Service;
+use super::snapshots::Making;
+use crate::moto::client::{Client, Service};
 use crate::moto::xml::Node;
-use crate::moto::{DEBIAN_IMAGE, DEBIAN_SSM_IMAGE, ROOT_DEVICE, ROOT_SIZE};
+use crate::moto::{DEBIAN_IMAGE, DEBIAN_SSM_IMAGE};
 use crate::world::InstanceState;
 
 /// The images that have bodies, and what is happening to them.
@@ -17,8 +18,10 @@ use crate::world::InstanceState;
 pub struct Images {
     /// With a body that instances can boot from.
     pub ready: BTreeSet<String>,
-    /// Being committed or copied.
-    pub pending: BTreeSet<String>,
+    /// Being committed or copied, in whatever region.
+    pub pending: BTreeMap<String, Making>,
+    /// Copied to a region without bodies.
+    pub copied: BTreeSet<String>,
     /// With the reason why no body came of them.
     pub failed: BTreeMap<String, String>,
     /// Instances whose bodies must stand still until their commit is done, each with the state it had.
@@ -31,12 +34,34 @@ impl Images {
     /// As DescribeImages prints it.
     #[must_use]
     pub fn state_of(&self, id: &str) -> &'static str {
-        if self.pending.contains(id) {
+        if self.pending.contains_key(id) {
             "pending"
         } else if self.ready.contains(id) {
             "available"
         } else {
             "failed"
+        }
+    }
+
+    /// Notes that an image is being made; not one that is known already.
+    pub(super) fn begin(&mut self, id: &str) -> bool {
+        let known = self.ready.contains(id) || self.failed.contains_key(id) || self.copied.contains(id);
+        if known || self.pending.contains_key(id) {
+            return false;
+        }
+        self.pending.insert(id.to_owned(), Making::begins());
+        true
+    }
+
+    /// The same in a region without bodies: an image there is an entry, and available unless something else is known of it.
+    #[must_use]
+    pub fn state_elsewhere(&self, id: &str) -> &'static str {
+        if self.pending.contains_key(id) {
+            "pending"
+        } else if self.failed.contains_key(id) {
+            "failed"
+        } else {
+            "available"
         }
     }
 }
@@ -60,7 +85,7 @@ impl Gateway {
     }
 
     /// CreateImage: moto makes the entry, the body's commit makes the image.
-    pub(super) async fn create_image(self: &Arc<Self>, mut params: Params) -> Result<Node, Refusal> {
+    pub(super) async fn create_image(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
         let instance = params.get("InstanceId").unwrap_or_default().to_owned();
         let name = params.get("Name").unwrap_or_default().to_owned();
         well_named(&name)?;
@@ -72,19 +97,15 @@ impl Gateway {
                 format!("Instance '{instance}' is not in state 'running' or 'stopped': it is {}", shown.name()),
             ));
         }
-        self.name_is_free(&name).await?;
+        name_is_free(&self.moto, &name).await?;
         let no_reboot = params.is_true("NoReboot");
-        let specifications = params.structures("TagSpecification");
-        let (of_snapshots, kept): (Vec<Params>, Vec<Params>) =
-            specifications.into_iter().partition(|spec| spec.get("ResourceType") == Some("snapshot"));
-        params.put_structures("TagSpecification", &kept);
         let answer = self.moto.query(Service::Ec2, params).await?;
         let image = answer.get(&["imageId"]).to_owned();
         self.state(|state| {
-            state.images.pending.insert(image.clone());
+            state.images.begin(&image);
             state.images.held.insert(instance.clone(), shown);
         });
-        self.tag_snapshots(&image, &of_snapshots).await?;
+        self.note_snapshots(&self.moto, &image).await?;
         let gateway = Arc::clone(self);
         tokio::spawn(async move {
             let committed = if no_reboot {
@@ -92,51 +113,21 @@ impl Gateway {
             } else {
                 gateway.bodies.commit_with_reboot(&instance, &image).await
             };
-            let result = committed.map_err(|failure| failure.report());
+            let result = committed.map(|()| true).map_err(|failure| failure.report());
             gateway.state(|state| state.images.held.remove(&instance));
             gateway.image_done(&image, result);
         });
         Ok(answer)
     }
 
-    /// CopyImage within the region: the copy has the same body.
-    pub(super) async fn copy_image(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
-        let source = params.get("SourceImageId").unwrap_or_default().to_owned();
-        let name = params.get("Name").unwrap_or_default().to_owned();
-        let from = params.get("SourceRegion").unwrap_or_default();
-        if from != self.cloud.region {
-            return Err(Refusal::unsupported(format!(
-                "the rehearsal has bodies only in {}: nothing can be copied from {from}",
-                self.cloud.region
-            )));
-        }
-        well_named(&name)?;
-        self.has_body(&source).await?;
-        self.name_is_free(&name).await?;
-        let specifications = params.structures("TagSpecification");
-        let answer = self.moto.query(Service::Ec2, params).await?;
-        let image = answer.get(&["imageId"]).to_owned();
-        self.state(|state| state.images.pending.insert(image.clone()));
-        let (of_snapshots, of_image): (Vec<Params>, Vec<Params>) =
-            specifications.into_iter().partition(|spec| spec.get("ResourceType") == Some("snapshot"));
-        for spec in &of_image {
-            self.tag(std::slice::from_ref(&image), spec).await?;
-        }
-        self.tag_snapshots(&image, &of_snapshots).await?;
-        let gateway = Arc::clone(self);
-        tokio::spawn(async move {
-            let result = gateway.bodies.copy(&source, &image).await.map_err(|failure| failure.report());
-            gateway.image_done(&image, result);
-        });
-        Ok(answer)
-    }
-
-    fn image_done(&self, image: &str, result: Result<(), String>) {
+    /// The image is done, with or without a body, or never will be.
+    pub(super) fn image_done(&self, image: &str, result: Result<bool, String>) {
         self.state(|state| {
             state.images.pending.remove(image);
             match result {
-                Ok(()) => {
-                    state.images.ready.insert(image.to_owned());
+                Ok(body) => {
+                    let done = if body { &mut state.images.ready } else { &mut state.images.copied };
+                    done.insert(image.to_owned());
                 }
                 Err(report) => {
                     crate::serve::say(format_args!("{image} failed: {report}"));
@@ -147,44 +138,8 @@ impl Gateway {
         self.changed();
     }
 
-    async fn name_is_free(&self, name: &str) -> Result<(), Refusal> {
-        let ask = Params::action("DescribeImages").and("Owner.1", "self");
-        let answer = self.moto.query(Service::Ec2, ask).await?;
-        let same = answer.list(&["imagesSet"]).find(|item| item.get(&["name"]) == name);
-        same.map_or(Ok(()), |item| {
-            let id = item.get(&["imageId"]);
-            Err(Refusal::client("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use by AMI {id}")))
-        })
-    }
-
-    async fn snapshots_of(&self, image: &str) -> Result<Vec<String>, Refusal> {
-        let answer = self.moto.query(Service::Ec2, Params::action("DescribeImages").and("ImageId.1", image)).await?;
-        Ok(answer
-            .list(&["imagesSet", "item", "blockDeviceMapping"])
-            .map(|device| device.get(&["ebs", "snapshotId"]).to_owned())
-            .filter(|id| !id.is_empty())
-            .collect())
-    }
-
-    async fn tag_snapshots(&self, image: &str, specifications: &[Params]) -> Result<(), Refusal> {
-        if specifications.is_empty() {
-            return Ok(());
-        }
-        let snapshots = self.snapshots_of(image).await?;
-        for spec in specifications {
-            self.tag(&snapshots, spec).await?;
-        }
-        Ok(())
-    }
-
-    async fn tag(&self, resources: &[String], specification: &Params) -> Result<(), Refusal> {
-        let mut ask = Params::action("CreateTags").each("ResourceId", resources);
-        ask.put_structures("Tag", &specification.structures("Tag"));
-        self.moto.query(Service::Ec2, ask).await.map(|_| ())
-    }
-
     /// DeregisterImage: moto leaves the snapshots even where they should go too.
-    pub(super) async fn deregister_image(&self, mut params: Params) -> Result<Node, Refusal> {
+    pub(super) async fn deregister_image(&self, moto: &Client, mut params: Params) -> Result<Node, Refusal> {
         let image = params.get("ImageId").unwrap_or_default().to_owned();
         if image == DEBIAN_IMAGE {
             return Err(Refusal::client("AuthFailure", format!("Not authorized for image:{image}")));
@@ -194,8 +149,8 @@ impl Gateway {
         }
         let with_snapshots = params.is_true("DeleteAssociatedSnapshots");
         params.remove("DeleteAssociatedSnapshots");
-        let snapshots = if with_snapshots { self.snapshots_of(&image).await? } else { Vec::new() };
-        self.moto.query(Service::Ec2, params).await?;
+        let snapshots = if with_snapshots { snapshots_of(moto, &image).await? } else { Vec::new() };
+        moto.query(Service::Ec2, params).await?;
         self.state(|state| {
             state.images.ready.remove(&image);
             state.images.failed.remove(&image);
@@ -204,7 +159,7 @@ impl Gateway {
         let mut results = Vec::new();
         for snapshot in snapshots {
             let ask = Params::action("DeleteSnapshot").and("SnapshotId", &snapshot);
-            let code = match self.moto.query(Service::Ec2, ask).await {
+            let code = match moto.query(Service::Ec2, ask).await {
                 Ok(_) => "success",
                 Err(_) => "internal-error",
             };
@@ -218,8 +173,8 @@ impl Gateway {
         Ok(response("DeregisterImage", members))
     }
 
-    /// DescribeImages: `pending` until there is a body, and the root volume that bodies have.
-    pub(super) async fn describe_images(&self, mut params: Params) -> Result<Node, Refusal> {
+    /// DescribeImages: `pending` until there is a body.
+    pub(super) async fn describe_images(&self, moto: &Client, mut params: Params) -> Result<Node, Refusal> {
         let by_state = params.take_filter("state");
         let mut by_alias = params.take_filter("owner-alias");
         let owners = params.list("Owner");
@@ -233,11 +188,12 @@ impl Gateway {
             }
             params = params.each("Owner", others);
         }
-        let mut answer = self.moto.query(Service::Ec2, params).await?;
+        let mut answer = moto.query(Service::Ec2, params).await?;
+        let here = moto.region() == self.cloud.region;
         self.state(|state| {
             let Some(images) = answer.child_mut("imagesSet") else { return };
             for item in &mut images.children {
-                show(item, &state.images);
+                show(item, &state.images, here);
             }
             images.children.retain(|item| passes(&by_state, item.get(&["imageState"])) && by_alias.is_empty());
         });
@@ -254,7 +210,7 @@ impl Gateway {
                 })
             };
             let pending = &state.images.pending;
-            state.images.doomed.iter().filter(|image| !pending.contains(*image) && !used(image)).cloned().collect()
+            state.images.doomed.iter().filter(|image| !pending.contains_key(*image) && !used(image)).cloned().collect()
         });
         for image in free {
             match self.bodies.remove_image(&image).await {
@@ -268,9 +224,29 @@ impl Gateway {
     }
 }
 
+/// Whether no other image of the account's has the name in this region.
+pub(super) async fn name_is_free(moto: &Client, name: &str) -> Result<(), Refusal> {
+    let answer = moto.query(Service::Ec2, Params::action("DescribeImages").and("Owner.1", "self")).await?;
+    let same = answer.list(&["imagesSet"]).find(|item| item.get(&["name"]) == name);
+    same.map_or(Ok(()), |item| {
+        let id = item.get(&["imageId"]);
+        Err(Refusal::client("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use by AMI {id}")))
+    })
+}
+
+/// The snapshots that an image's mapping names.
+pub(super) async fn snapshots_of(moto: &Client, image: &str) -> Result<Vec<String>, Refusal> {
+    let answer = moto.query(Service::Ec2, Params::action("DescribeImages").and("ImageId.1", image)).await?;
+    Ok(answer
+        .list(&["imagesSet", "item", "blockDeviceMapping"])
+        .map(|device| device.get(&["ebs", "snapshotId"]).to_owned())
+        .filter(|id| !id.is_empty())
+        .collect())
+}
+
 /// The rules for an image's name:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html>.
-fn well_named(name: &str) -> Result<(), Refusal> {
+pub(super) fn well_named(name: &str) -> Result<(), Refusal> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
     if (3..=128).contains(&name.chars().count()) && name.chars().all(allowed) {
         return Ok(());
@@ -282,42 +258,24 @@ fn well_named(name: &str) -> Result<(), Refusal> {
     ))
 }
 
-fn show(item: &mut Node, images: &Images) {
+fn show(item: &mut Node, images: &Images, here: bool) {
     let id = item.get(&["imageId"]).to_owned();
-    item.set("imageState", images.state_of(&id));
+    item.set("imageState", if here { images.state_of(&id) } else { images.state_elsewhere(&id) });
     if let Some(why) = images.failed.get(&id) {
-        let why = why.lines().next().unwrap_or_default();
-        item.put(Node::new(
-            "stateReason",
-            vec![Node::leaf("code", "Server.InternalError"), Node::leaf("message", why)],
-        ));
+        // Moto knows why a copy can't be encrypted; why there is no body, the gateway alone does.
+        if item.child("stateReason").is_none_or(|reason| reason.get(&["code"]).is_empty()) {
+            let why = why.lines().next().unwrap_or_default();
+            let reason = vec![Node::leaf("code", "Server.InternalError"), Node::leaf("message", why)];
+            item.put(Node::new("stateReason", reason));
+        }
+    } else {
+        item.remove("stateReason");
     }
     item.remove("imageOwnerAlias");
-    item.set("rootDeviceName", ROOT_DEVICE);
     item.set("rootDeviceType", "ebs");
     item.set("virtualizationType", "hvm");
     item.set("hypervisor", "xen");
     item.set("enaSupport", "true");
-    let snapshot = item.get(&["blockDeviceMapping", "item", "ebs", "snapshotId"]).to_owned();
-    item.put(Node::new(
-        "blockDeviceMapping",
-        vec![Node::new(
-            "item",
-            vec![
-                Node::leaf("deviceName", ROOT_DEVICE),
-                Node::new(
-                    "ebs",
-                    vec![
-                        Node::leaf("deleteOnTermination", "true"),
-                        Node::leaf("snapshotId", snapshot),
-                        Node::leaf("volumeSize", ROOT_SIZE),
-                        Node::leaf("volumeType", "gp3"),
-                        Node::leaf("encrypted", "false"),
-                    ],
-                ),
-            ],
-        )],
-    ));
 }
 
 #[cfg(test)]
@@ -329,8 +287,9 @@ mod tests {
     fn an_image_is_available_when_it_has_a_body() {
         let mut images = Images::default();
         assert_eq!(images.state_of("ami-1"), "failed");
-        images.pending.insert("ami-1".to_owned());
-        assert_eq!(images.state_of("ami-1"), "pending");
+        assert_eq!(images.state_elsewhere("ami-1"), "available");
+        images.pending.insert("ami-1".to_owned(), Making::begins());
+        assert_eq!([images.state_of("ami-1"), images.state_elsewhere("ami-1")], ["pending", "pending"]);
         images.pending.clear();
         images.ready.insert("ami-1".to_owned());
         assert_eq!(images.state_of("ami-1"), "available");

@@ -3,6 +3,7 @@
 //! It passes on what moto does right, streaming both ways, and answers what needs a body: instances, images, target
 //! health, Run Command. Every call is recorded.
 
+mod copies;
 mod edge;
 pub mod faults;
 mod following;
@@ -15,6 +16,7 @@ pub mod params;
 mod presigned;
 pub mod refusal;
 pub mod request;
+mod snapshots;
 mod status;
 
 use std::collections::BTreeSet;
@@ -316,12 +318,24 @@ impl Gateway {
             return None;
         }
         let action = asked.action.as_str();
-        if asked.region.as_ref().is_some_and(|region| *region != self.cloud.region) {
-            return elsewhere(action, &self.cloud.region).map(Err);
+        let region = asked.region.as_ref().unwrap_or(&self.cloud.region);
+        let here = *region == self.cloud.region;
+        if !here && let Some(refusal) = elsewhere(action, &self.cloud.region) {
+            return Some(Err(refusal));
         }
         // A dry run makes nothing: moto judges it.
         if params.is_true("DryRun") {
             return None;
+        }
+        // Images and snapshots stand in every region, though they have bodies only here.
+        let there = self.moto.at(region);
+        match (service, action) {
+            ("ec2", "CopyImage") => return Some(self.copy_image(&there, params).await),
+            ("ec2", "DeregisterImage") => return Some(self.deregister_image(&there, params).await),
+            ("ec2", "DescribeImages") => return Some(self.describe_images(&there, params).await),
+            ("ec2", "DescribeSnapshots") => return Some(self.describe_snapshots(&there, params).await),
+            _ if !here => return None,
+            _ => {}
         }
         Some(match (service, action) {
             ("ec2", "RunInstances") => self.run_instances(params, asked.key.as_deref()).await,
@@ -334,9 +348,6 @@ impl Gateway {
             ("ec2", "ModifyInstanceAttribute") => self.modify_instance_attribute(params).await,
             ("ec2", "GetConsoleOutput") => self.console_output(params).await,
             ("ec2", "CreateImage") => self.create_image(params).await,
-            ("ec2", "CopyImage") => self.copy_image(params).await,
-            ("ec2", "DeregisterImage") => self.deregister_image(params).await,
-            ("ec2", "DescribeImages") => self.describe_images(params).await,
             ("ec2", "RegisterImage" | "ImportImage" | "ImportSnapshot") => {
                 Err(Refusal::unsupported("the rehearsal makes images of instances only, by CreateImage and CopyImage"))
             }
@@ -525,7 +536,6 @@ fn elsewhere(action: &str, region: &str) -> Option<Refusal> {
         "RequestSpotInstances",
         "RequestSpotFleet",
         "CreateImage",
-        "CopyImage",
         "RegisterImage",
         "CreateAutoScalingGroup",
         "UpdateAutoScalingGroup",

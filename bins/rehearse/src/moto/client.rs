@@ -69,6 +69,18 @@ impl Client {
         Client { port, region: region.to_owned(), pool }
     }
 
+    /// The same moto, asked about another region.
+    #[must_use]
+    pub fn at(&self, region: &str) -> Self {
+        Client { region: region.to_owned(), ..self.clone() }
+    }
+
+    /// The region that questions are about.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Passes a request on as it is, with its `Host`: moto tells virtual-host buckets by it.
     ///
     /// # Errors

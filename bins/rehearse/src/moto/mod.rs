@@ -30,8 +30,12 @@ pub const DEBIAN_ACCOUNT: &str = "136693071363";
 /// Where Debian's images have their root file system.
 pub const ROOT_DEVICE: &str = "/dev/xvda";
 
-/// The size of a base image's root volume in GiB, as of Debian's images.
-pub const ROOT_SIZE: u32 = 8;
+/// What moto is started by, and mended with.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("start.py", include_str!("start.py")),
+    ("images.py", include_str!("images.py")),
+    ("volumes.py", include_str!("volumes.py")),
+];
 
 /// How long moto may take to answer for the first time: it loads in 2 to 4 s.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -77,8 +81,14 @@ fn spawn(cloud: &Cloud) -> Result<u32> {
     fs::write(&images, base_images().to_string()).or_fail(|| Failure::program("can't write the base images' list"))?;
     let log = File::create(log_file(&cloud.home)).or_fail(|| Failure::program("can't write moto's log"))?;
     let errors = log.try_clone().or_fail(|| Failure::program("can't write moto's log"))?;
-    let script = cloud.home.join("start-moto.py");
-    fs::write(&script, include_str!("start.py")).or_fail(|| Failure::program("can't write moto's start script"))?;
+    // Its own folder: Python looks for modules in it.
+    let scripts = cloud.home.join("moto");
+    let written = fs::create_dir_all(&scripts).and_then(|()| {
+        let script = |(name, text): &(&str, &str)| fs::write(scripts.join(name), text);
+        SCRIPTS.iter().try_for_each(script)
+    });
+    written.or_fail(|| Failure::program("can't write moto's start script"))?;
+    let script = scripts.join("start.py");
     let program = crate::install::venv::bin(&cloud.cache).join("python3");
     let child = Command::new(&program)
         // Nothing of the home or of the user's own Python may stand in moto's way.

@@ -1,5 +1,13 @@
 """Starts moto's server, with what can only be mended inside it."""
 
+import os
+import sys
+
+# Python runs isolated: not even the script's own folder is looked into.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import images  # noqa: E402, F401
+import volumes  # noqa: E402, F401
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.models.subnets import Subnet
