@@ -8,5 +8,6 @@ mod calls;
 mod delivery;
 mod orb;
 mod package;
+mod packer;
 mod verdicts;
 mod weights;
