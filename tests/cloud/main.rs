@@ -12,5 +12,6 @@ mod faults;
 mod images;
 mod orb;
 mod package;
+mod packer;
 mod verdicts;
 mod weights;
