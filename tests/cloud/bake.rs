@@ -210,6 +210,7 @@ fn an_image_is_reused_until_something_that_decides_it_changes() {
     ami-ID
     --- stderr
     bake reused VERSION on ami-ID (debian-12-amd64-20260101-1)
+      hint: `gyron-bake update` pins the base image, so that a newer one comes by a commit
       the image is there: ami-ID, baked AGE ago: nothing that decides it has changed
     ");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), first);

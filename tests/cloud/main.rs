@@ -8,5 +8,6 @@ mod calls;
 mod delivery;
 mod orb;
 mod package;
+mod pins;
 mod verdicts;
 mod weights;

@@ -14,6 +14,7 @@ use crate::fingerprint::Fingerprint;
 use crate::in_flight;
 use crate::known::{self, Making, Standing};
 use crate::layer::Work;
+use crate::lockfile::{FILE_NAME, Lock};
 use crate::playbook::Playbook;
 use crate::toolkit;
 
@@ -27,10 +28,18 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
     let package = context.records().read::<records::Package>()?;
     let aws = context.aws().await;
     let registry = context.registry(&aws);
-    let base = base::find(&aws, &settings.base).await?;
+    let lock = Lock::read(&config.root)?.unwrap_or_else(Lock::empty);
+    let pin = lock.pin(config)?;
+    let base = base::find(&aws, &settings.base, pin).await?;
     let version = &package.so.version;
     if !context.plan {
-        context.console.say(format!("bake {} {} on {} ({})", config.app(), version.name, base.id, base.name));
+        let pinned = if pin.is_some() { format!(", pinned in {FILE_NAME}") } else { String::new() };
+        context.console.say(format!("bake {} {} on {} ({}{pinned})", config.app(), version.name, base.id, base.name));
+        if pin.is_none() && settings.base.id.is_none() {
+            context
+                .console
+                .say("  hint: `gyron-bake update` pins the base image, so that a newer one comes by a commit");
+        }
     }
     let until = Instant::now() + settings.deadline.0;
     let mut below = base.clone();

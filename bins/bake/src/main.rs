@@ -10,7 +10,9 @@ mod in_flight;
 mod known;
 mod layer;
 mod leftovers;
+mod lockfile;
 mod log;
+mod outdated;
 mod playbook;
 mod prune;
 mod toolkit;
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
     gyron_core::step::run(&args.common, async |context| match args.what {
         Some(args::What::Sweep) => leftovers::sweep(context, args.yes).await,
         Some(args::What::Prune) => prune::prune(context, args.yes).await,
+        Some(args::What::Outdated) => outdated::outdated(context).await,
+        Some(args::What::Update) => outdated::update(context).await,
         None => bake::bake(context, args.fresh).await,
     })
 }
