@@ -135,10 +135,10 @@ fn a_new_base_image_is_a_commit_like_any_other() {
     error: gyron.lock is outdated
     hint: `gyron-bake update` writes it anew: a diff to test and to review
     ");
-    insta::assert_snapshot!(run(&["outdated", "--json"]), @r#"
+    insta::assert_snapshot!(timeless(&run(&["outdated", "--json"])), @r#"
     exit 1
     --- stdout
-    {"changes":[{"newest":"ami-ID (pins-base-2, of today)","pinned":"ami-ID (pins-base-1, of today)","what":"base"}],"outdated":true}
+    {"changes":[{"newest":{"architecture":"x86_64","by":{"name":"pins-base-*","owner":"self","region":"us-east-1"},"created":"TIME","id":"ami-ID","name":"pins-base-2"},"pinned":{"architecture":"x86_64","by":{"name":"pins-base-*","owner":"self","region":"us-east-1"},"created":"TIME","id":"ami-ID","name":"pins-base-1"},"what":"base"}],"outdated":true}
     --- stderr
     error: gyron.lock is outdated
     hint: `gyron-bake update` writes it anew: a diff to test and to review
