@@ -138,7 +138,7 @@ fn a_builder_is_reached_by_nobody_and_its_image_is_clean() {
 }
 
 /// What a shell script prints of an image's file system; `$1` is its root.
-fn inside(image: &str, script: &str) -> String {
+pub(crate) fn inside(image: &str, script: &str) -> String {
     let mut podman = gyron_tests::cloud::podman();
     let names = podman.args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}"]).output().unwrap();
     let names = String::from_utf8_lossy(&names.stdout).into_owned();

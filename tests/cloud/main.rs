@@ -6,6 +6,7 @@ mod answers;
 mod bake;
 mod calls;
 mod delivery;
+mod galaxy;
 mod orb;
 mod package;
 mod pins;

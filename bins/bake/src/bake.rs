@@ -16,7 +16,7 @@ use crate::known::{self, Making, Standing};
 use crate::layer::Work;
 use crate::lockfile::{FILE_NAME, Lock};
 use crate::playbook::Playbook;
-use crate::toolkit;
+use crate::{requirements, toolkit};
 
 /// Bakes the recorded release; `fresh` reuses nothing.
 pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
@@ -47,6 +47,8 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
     let mut baked: Vec<records::Layer> = Vec::new();
     for (layer, playbook) in layers.iter().zip(playbooks) {
         let name = layer.name.clone();
+        let wanted = requirements::of(layer, &playbook)?;
+        let pinned = requirements::pinned(&wanted, &lock)?;
         let work = Work {
             context,
             aws: &aws,
@@ -56,6 +58,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool) -> Result<()> {
             layer,
             base: below.clone(),
             playbook,
+            requirements: (wanted, pinned),
             until,
         };
         let parts = work.fingerprint()?;

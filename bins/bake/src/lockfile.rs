@@ -10,6 +10,8 @@ use gyron_core::ids::ImageId;
 use gyron_core::records::write_atomically;
 use serde::{Deserialize, Serialize};
 
+use crate::requirements::Resolved;
+
 /// The file's name, beside gyron.toml.
 pub(crate) const FILE_NAME: &str = "gyron.lock";
 
@@ -26,6 +28,9 @@ pub(crate) struct Lock {
     version: u32,
     /// None where gyron.toml names the base image by its id.
     pub(crate) base: Option<Pin>,
+    /// By the requirements files' names, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) requirements: Vec<Resolved>,
 }
 
 /// A base image that was found once and is taken until it is found anew.
@@ -85,7 +90,7 @@ impl std::fmt::Display for Question {
 impl Lock {
     /// A lock that pins nothing yet.
     pub(crate) fn empty() -> Self {
-        Lock { version: VERSION, base: None }
+        Lock { version: VERSION, base: None, requirements: Vec::new() }
     }
 
     /// Reads the one beside gyron.toml; none where there is none.

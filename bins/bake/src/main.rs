@@ -15,6 +15,7 @@ mod log;
 mod outdated;
 mod playbook;
 mod prune;
+mod requirements;
 mod toolkit;
 
 use std::process::ExitCode;

@@ -1,10 +1,12 @@
 //! Whether there is anything newer than gyron.lock pins, and the lock written anew.
 
-use aws_sdk_ec2::types::Image;
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{ArchitectureValues, Image};
 use gyron_core::aws::Aws;
 use gyron_core::config::Config;
 use gyron_core::exit::Exit;
-use gyron_core::failure::{Failure, Result};
+use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::ids::ImageId;
 use gyron_core::step::Context;
 use jiff::Timestamp;
@@ -13,6 +15,9 @@ use serde_json::Value;
 
 use crate::base;
 use crate::lockfile::{FILE_NAME, Lock, Pin, Question};
+use crate::playbook::Playbook;
+use crate::requirements::{self, Content, Resolved, Wanted};
+use crate::toolkit;
 
 /// Something that is pinned as another than would be found today.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,8 +68,9 @@ pub(crate) async fn outdated(context: &Context) -> Result<()> {
             .hint("`gyron-bake update` makes it; commit it beside gyron.toml"));
     };
     lock.pin(config)?;
+    requirements::pinned(&wanted(config)?, &lock)?;
     let aws = context.aws().await;
-    let found = resolve(config, &aws).await?;
+    let found = resolve(context, &aws).await?;
     let changes = changes(&lock, &found, Timestamp::now());
     let lines = if changes.is_empty() {
         format!("{FILE_NAME} is up to date")
@@ -86,7 +92,7 @@ pub(crate) async fn outdated(context: &Context) -> Result<()> {
 pub(crate) async fn update(context: &Context) -> Result<()> {
     let config = &context.config;
     let aws = context.aws().await;
-    let found = resolve(config, &aws).await?;
+    let found = resolve(context, &aws).await?;
     let before = match Lock::read(&config.root) {
         // One that can't be read is written anew: that is the way out of a conflict.
         Err(failure) if failure.exit() == Exit::Usage => None,
@@ -105,20 +111,46 @@ pub(crate) async fn update(context: &Context) -> Result<()> {
         found.write(&config.root)?;
     }
     let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    if !new {
-        lines.push(format!("{FILE_NAME} is up to date"));
+    match (new, lines.is_empty()) {
+        (false, _) => lines.push(format!("{FILE_NAME} is up to date")),
+        (true, true) => lines.push(format!("{FILE_NAME} is written anew, and pins the same as before")),
+        (true, false) => {}
     }
     context.print_result(&serde_json::json!({ "written": new, "changes": changes }), &lines.join("\n"))
 }
 
 /// What the lock would hold, were it written now.
-async fn resolve(config: &Config, aws: &Aws) -> Result<Lock> {
+async fn resolve(context: &Context, aws: &Aws) -> Result<Lock> {
+    let config = &context.config;
     let base = &config.bake()?.base;
+    let wanted = wanted(config)?;
     let mut lock = Lock::empty();
-    if let Some(by) = Question::of(&config.tables.region, base) {
-        lock.base = Some(pin(&base::resolve(aws, base).await?, by));
+    let image = base::resolve(aws, base).await?;
+    lock.base = Question::of(&config.tables.region, base).map(|by| pin(&image, by));
+    if wanted.is_empty() {
+        return Ok(lock);
+    }
+    let scratch = tempfile::tempdir().or_fail(|| Failure::defect("no temporary folder can be made"))?;
+    let tools = scratch.path().join("toolkit");
+    let architecture = image.architecture().map_or("x86_64", ArchitectureValues::as_str);
+    toolkit::bring(context, &context.registry(aws), architecture, &tools).await?;
+    for wanted in wanted {
+        lock.requirements.push(requirements::resolve(context, &tools, &wanted).await?);
     }
     Ok(lock)
+}
+
+/// The requirements files of all layers; those that share a folder share its files, too.
+fn wanted(config: &Config) -> Result<Vec<Wanted>> {
+    let mut all: Vec<Wanted> = Vec::new();
+    for layer in config.bake()?.layers() {
+        for wanted in requirements::of(&layer, &Playbook::read(&config.root, &layer)?)? {
+            if !all.contains(&wanted) {
+                all.push(wanted);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn pin(image: &Image, by: Question) -> Pin {
@@ -126,7 +158,7 @@ fn pin(image: &Image, by: Question) -> Pin {
     Pin {
         id: ImageId::new(text(image.image_id())),
         name: text(image.name()),
-        architecture: text(image.architecture().map(aws_sdk_ec2::types::ArchitectureValues::as_str)),
+        architecture: text(image.architecture().map(ArchitectureValues::as_str)),
         created: text(image.creation_date()),
         by,
     }
@@ -135,7 +167,33 @@ fn pin(image: &Image, by: Question) -> Pin {
 /// What differs between two locks, in words.
 fn changes(before: &Lock, now: &Lock, at: Timestamp) -> Vec<Change> {
     let image = |pin: &Pin| format!("{} ({}, {})", pin.id, pin.name, age(&pin.created, at));
-    Change::between("base", before.base.as_ref(), now.base.as_ref(), image).into_iter().collect()
+    let base = Change::between("base", before.base.as_ref(), now.base.as_ref(), image);
+    let (then, now) = (contents(before), contents(now));
+    let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let contents =
+        names.into_iter().filter_map(|name| Change::between(name, then.get(name), now.get(name), |it| version(it)));
+    base.into_iter().chain(contents).collect()
+}
+
+/// Roles and collections by what they are and which file asks for them.
+fn contents(lock: &Lock) -> BTreeMap<String, &Content> {
+    let of_file = |resolved: &Resolved, content: &Content| {
+        format!("{} {} of {}", content.kind.name(), content.name, resolved.file)
+    };
+    let all = lock
+        .requirements
+        .iter()
+        .flat_map(|resolved| resolved.content.iter().map(move |content| (of_file(resolved, content), content)));
+    all.collect()
+}
+
+/// A role or a collection as a reviewer tells it from another.
+fn version(content: &Content) -> String {
+    let exact = match &content.commit {
+        Some(commit) => format!("commit {}", commit.get(..12).unwrap_or(commit)),
+        None => format!("sha256 {}", content.sha256.short()),
+    };
+    if content.version.is_empty() { exact } else { format!("{} ({exact})", content.version) }
 }
 
 /// How old an image is, in days: what counts for a base image.
