@@ -138,7 +138,7 @@ fn a_builder_is_reached_by_nobody_and_its_image_is_clean() {
 }
 
 /// What a shell script prints of an image's file system; `$1` is its root.
-fn inside(image: &str, script: &str) -> String {
+pub(crate) fn inside(image: &str, script: &str) -> String {
     let mut podman = gyron_tests::cloud::podman();
     let names = podman.args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}"]).output().unwrap();
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
@@ -210,6 +210,7 @@ fn an_image_is_reused_until_something_that_decides_it_changes() {
     ami-ID
     --- stderr
     bake reused VERSION on ami-ID (debian-12-amd64-20260101-1)
+      hint: `gyron-bake update` pins the base image, so that a newer one comes by a commit
       the image is there: ami-ID, baked AGE ago: nothing that decides it has changed
     ");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), first);

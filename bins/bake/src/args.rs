@@ -31,4 +31,8 @@ pub(crate) enum What {
     Sweep,
     /// Show old images that nothing needs: all but the newest of each layer, what is in use, and what these stand on
     Prune,
+    /// Say whether there is anything newer than gyron.lock pins (exit 1)
+    Outdated,
+    /// Pin in gyron.lock what gyron.toml asks for, as it is found now
+    Update,
 }

@@ -16,8 +16,9 @@ use crate::in_flight;
 use crate::known::{self, Making, Standing};
 use crate::layer::Work;
 use crate::leftovers;
+use crate::lockfile::{FILE_NAME, Lock};
 use crate::playbook::Playbook;
-use crate::toolkit;
+use crate::{requirements, toolkit};
 
 /// Bakes the recorded release; `fresh` reuses nothing, `keep` is how long the builder of a bake that fails is kept.
 pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Span>) -> Result<()> {
@@ -29,10 +30,18 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
     let package = context.records().read::<records::Package>()?;
     let aws = context.aws().await;
     let registry = context.registry(&aws);
-    let base = base::find(&aws, &settings.base).await?;
+    let lock = Lock::read(&config.root)?.unwrap_or_else(Lock::empty);
+    let pin = lock.pin(config)?;
+    let base = base::find(&aws, &settings.base, pin).await?;
     let version = &package.so.version;
     if !context.plan {
-        context.console.say(format!("bake {} {} on {} ({})", config.app(), version.name, base.id, base.name));
+        let pinned = if pin.is_some() { format!(", pinned in {FILE_NAME}") } else { String::new() };
+        context.console.say(format!("bake {} {} on {} ({}{pinned})", config.app(), version.name, base.id, base.name));
+        if pin.is_none() && settings.base.id.is_none() {
+            context
+                .console
+                .say("  hint: `gyron-bake update` pins the base image, so that a newer one comes by a commit");
+        }
     }
     let until = Instant::now() + settings.deadline.0;
     aws.patience.lasts_until(until);
@@ -41,6 +50,8 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
     let mut baked: Vec<records::Layer> = Vec::new();
     for (layer, playbook) in layers.iter().zip(playbooks) {
         let name = layer.name.clone();
+        let wanted = requirements::of(layer, &playbook)?;
+        let pinned = requirements::pinned(&wanted, &lock)?;
         let work = Work {
             context,
             aws: &aws,
@@ -50,6 +61,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
             layer,
             base: below.clone(),
             playbook,
+            requirements: (wanted, pinned),
             until,
             keep: keep.map(|keep| keep.0),
         };

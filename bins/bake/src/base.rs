@@ -6,6 +6,8 @@ use gyron_core::config::schema::Base;
 use gyron_core::failure::{Failure, Result};
 use gyron_core::ids::ImageId;
 
+use crate::lockfile::{FILE_NAME, Pin};
+
 /// A base image that is there and can be booted.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -17,8 +19,45 @@ pub(crate) struct Found {
     pub(crate) root_device: String,
 }
 
-/// Finds the base image that gyron.toml names.
-pub(crate) async fn find(aws: &Aws, base: &Base) -> Result<Found> {
+/// Takes the base image that gyron.lock pins, or else finds the one that gyron.toml asks for.
+///
+/// # Errors
+/// Usage (2): there is none. Refused (3): the pinned one is gone. AWS (4).
+pub(crate) async fn find(aws: &Aws, base: &Base, pin: Option<&Pin>) -> Result<Found> {
+    let image = match pin {
+        Some(pin) => pinned(aws, pin).await?,
+        None => resolve(aws, base).await?,
+    };
+    let id = image.image_id().unwrap_or_default();
+    let Some(root_device) = image.root_device_name() else {
+        return Err(Failure::usage(format!("the base image {id} has no root device: it can't be baked on")));
+    };
+    Ok(Found {
+        root_device: root_device.to_owned(),
+        id: ImageId::new(id),
+        name: image.name().unwrap_or(id).to_owned(),
+        architecture: image.architecture().map_or("x86_64", |architecture| architecture.as_str()).to_owned(),
+    })
+}
+
+/// A deprecated image is still found by its id; one that was deregistered or disabled is nothing to build on.
+async fn pinned(aws: &Aws, pin: &Pin) -> Result<Image> {
+    let found = by_id(aws, pin.id.as_str()).await?.into_iter().next();
+    match found.filter(|image| image.state() == Some(&ImageState::Available)) {
+        Some(image) => Ok(image),
+        None => Err(Failure::refused(format!(
+            "the base image {} ({}), which {FILE_NAME} pins, is no longer there in {}",
+            pin.id, pin.name, aws.region
+        ))
+        .hint("`gyron-bake update` pins the newest")),
+    }
+}
+
+/// Finds the image that answers what gyron.toml asks, the newest where several do.
+///
+/// # Errors
+/// Usage (2): there is none. AWS (4).
+pub(crate) async fn resolve(aws: &Aws, base: &Base) -> Result<Image> {
     let images = if let Some(name) = &base.name {
         by_name(aws, name, base.owner.as_deref()).await?
     } else {
@@ -29,20 +68,12 @@ pub(crate) async fn find(aws: &Aws, base: &Base) -> Result<Found> {
         return Err(Failure::usage(format!("the base image was not found: {wanted} in {}", aws.region))
             .hint("bake.base in gyron.toml names it: by `ssm`, `id`, or `name` and `owner`"));
     };
-    let id = newest.image_id().unwrap_or_default();
     if newest.state() != Some(&ImageState::Available) {
+        let id = newest.image_id().unwrap_or_default();
         let state = newest.state().map_or("unknown", ImageState::as_str);
         return Err(Failure::usage(format!("the base image {id} is {state}, not available")));
     }
-    let Some(root_device) = newest.root_device_name() else {
-        return Err(Failure::usage(format!("the base image {id} has no root device: it can't be baked on")));
-    };
-    Ok(Found {
-        root_device: root_device.to_owned(),
-        id: ImageId::new(id),
-        name: newest.name().unwrap_or(id).to_owned(),
-        architecture: newest.architecture().map_or("x86_64", |architecture| architecture.as_str()).to_owned(),
-    })
+    Ok(newest)
 }
 
 fn describe(base: &Base) -> String {

@@ -39,6 +39,8 @@ pub(crate) struct Order {
     pub(crate) python: [u8; 2],
     pub(crate) toolkit: Fetched,
     pub(crate) playbook: Fetched,
+    /// What its requirements files ask for.
+    pub(crate) galaxy: Vec<Fetched>,
     /// None for a layer that has none.
     pub(crate) release: Option<FetchedRelease>,
     pub(crate) file: String,
@@ -51,11 +53,12 @@ pub(crate) struct Order {
 const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 
 /// The files of a job, beside its order.
-const PROGRAM: [(&str, &str); 4] = [
+const PROGRAM: [(&str, &str); 5] = [
     ("bootstrap.py", BOOTSTRAP),
     ("builder.py", include_str!("builder/builder.py")),
     ("live.py", include_str!("builder/live.py")),
     ("gyron_tasks.py", include_str!("builder/gyron_tasks.py")),
+    ("requirements.py", include_str!("builder/requirements.py")),
 ];
 
 const CLEAN: &str = include_str!("builder/clean.sh");

@@ -16,16 +16,17 @@ use gyron_core::lease::Lease;
 use gyron_core::records::{self, Record, Step};
 use gyron_core::registry::Registry;
 use gyron_core::step::{Context, Phase};
-use jiff::Timestamp;
 use gyron_core::volume::RootVolume;
+use jiff::Timestamp;
 
 use crate::base::Found;
 use crate::fingerprint::Fingerprint;
 use crate::known::TAG;
 use crate::log::Log;
 use crate::playbook::Playbook;
+use crate::requirements::{Resolved, Wanted};
 use crate::toolkit::{self, Toolkit};
-use crate::{builder, image};
+use crate::{builder, image, requirements};
 
 /// Where a run's job, playbook and log lie while it bakes a layer.
 pub(crate) fn folder(registry: &Registry, run: &str, layer: &str) -> String {
@@ -76,6 +77,8 @@ pub(crate) struct Work<'a> {
     /// The image below.
     pub(crate) base: Found,
     pub(crate) playbook: Playbook,
+    /// Its requirements files, and what gyron.lock pins for them.
+    pub(crate) requirements: (Vec<Wanted>, Vec<Resolved>),
     pub(crate) until: Instant,
     /// How long a builder whose bake failed is kept, if it is.
     pub(crate) keep: Option<Duration>,
@@ -94,6 +97,7 @@ impl Work<'_> {
         for (file, digest) in self.playbook.parts()? {
             fingerprint.put(format!("playbook {file}"), digest.as_str());
         }
+        requirements::count(&self.requirements.1, &mut fingerprint);
         // A variable may be a secret.
         for (name, value) in self.variables() {
             fingerprint.put_digest(format!("variable {name}"), &value);
@@ -301,10 +305,16 @@ impl Work<'_> {
             let url = registry.read_url(key, valid).await?;
             Ok(builder::Fetched { what: what.to_owned(), url, sha256: sha256.clone() })
         };
+        let (wanted, pinned) = &self.requirements;
+        let mut galaxy = Vec::new();
+        for bundle in requirements::find_or_make(context, registry, &self.base.architecture, (wanted, pinned)).await? {
+            galaxy.push(fetched(&bundle.what, &bundle.key, &bundle.sha256).await?);
+        }
         let order = builder::Order {
             python: toolkit::PYTHON,
             toolkit: fetched("the toolkit", &toolkit.key, &toolkit.sha256).await?,
             playbook: fetched("the playbook", &playbook, &digest).await?,
+            galaxy,
             release,
             file: self.playbook.file.clone(),
             variables: self.variables(),

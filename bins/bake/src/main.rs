@@ -11,9 +11,12 @@ mod in_flight;
 mod known;
 mod layer;
 mod leftovers;
+mod lockfile;
 mod log;
+mod outdated;
 mod playbook;
 mod prune;
+mod requirements;
 mod sweep;
 mod toolkit;
 
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
     gyron_core::step::run(&args.common, async |context| match args.what {
         Some(args::What::Sweep) => sweep::sweep(context, args.yes).await,
         Some(args::What::Prune) => prune::prune(context, args.yes).await,
+        Some(args::What::Outdated) => outdated::outdated(context).await,
+        Some(args::What::Update) => outdated::update(context).await,
         None => bake::bake(context, args.fresh, args.keep_on_failure).await,
     })
 }

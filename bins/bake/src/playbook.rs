@@ -10,7 +10,7 @@ use gyron_core::ids::Digest;
 /// A playbook as it goes to the builder.
 #[derive(Clone, Debug)]
 pub(crate) struct Playbook {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     files: Vec<PathBuf>,
     /// The playbook's own file, relative to the folder.
     pub(crate) file: String,
@@ -40,6 +40,11 @@ impl Playbook {
         };
         let digest = archive::tree(folder, &files)?;
         Ok(Playbook { folder: folder.to_owned(), files, file: file.to_owned(), digest })
+    }
+
+    /// Whether this file, relative to the folder, goes to the builder.
+    pub(crate) fn holds(&self, file: &Path) -> bool {
+        self.files.iter().any(|there| there == file)
     }
 
     /// Each file of the tree with the digest of its name, mode and content.

@@ -74,6 +74,24 @@ pub(crate) async fn find_or_make(context: &Context, registry: &Registry, archite
     Ok(Toolkit { key, sha256, name: name() })
 }
 
+/// Brings the toolkit to this machine at `to`, for its ansible-galaxy: from S3, or made here where nobody has needed it yet.
+///
+/// # Errors
+/// AWS (4); program (5): pip failed.
+pub(crate) async fn bring(context: &Context, registry: &Registry, architecture: &str, to: &Path) -> Result<()> {
+    let key = key(registry, architecture);
+    let Some(sha256) = registry.sha256(&key).await? else {
+        let scratch = tempfile::tempdir().or_fail(|| Failure::defect("no temporary folder can be made"))?;
+        return install(context, architecture, scratch.path(), to).await;
+    };
+    let place = format!("s3://{}/{key}", registry.bucket());
+    let bytes = registry.bytes(&key).await?.ok_or_else(|| Failure::refused(format!("{place} has gone")))?;
+    if Digest::of(&bytes).as_str() != sha256 {
+        return Err(Failure::refused(format!("{place} is not what its sha256 says")));
+    }
+    archive::unpack_gzip(bytes.as_slice(), to).or_fail(|| Failure::defect(format!("can't unpack {place}")))
+}
+
 /// The scripts' first lines name this machine's Python, and RECORD has their hashes: neither is of use elsewhere.
 fn belongs(path: &Path) -> bool {
     let first = path.components().next().map(|part| part.as_os_str().to_owned()).unwrap_or_default();

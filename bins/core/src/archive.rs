@@ -192,6 +192,14 @@ pub fn unpack_zstd(archive: impl Read, to: &Path) -> io::Result<()> {
     tar::Archive::new(zstd::Decoder::new(archive)?).unpack(to)
 }
 
+/// Unpacks an archive that [`write`] made with [`Compression::Gzip`].
+///
+/// # Errors
+/// As the archive or the file system says.
+pub fn unpack_gzip(archive: impl Read, to: &Path) -> io::Result<()> {
+    tar::Archive::new(flate2::read::GzDecoder::new(archive)).unpack(to)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

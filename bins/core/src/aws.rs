@@ -67,9 +67,7 @@ impl Aws {
             patience,
         }
     }
-}
 
-impl Aws {
     /// The same clients in another region: same credentials, same connections.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
@@ -82,6 +80,7 @@ impl Aws {
             ),
             s3: aws_sdk_s3::Client::from_conf(self.s3.config().to_builder().region(to.clone()).build()),
             ssm: aws_sdk_ssm::Client::from_conf(self.ssm.config().to_builder().region(to).build()),
+            patience: self.patience.clone(),
         }
     }
 }

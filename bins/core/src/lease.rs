@@ -62,7 +62,7 @@ impl Holder {
 #[derive(Debug)]
 pub enum Taken {
     /// It is ours.
-    Held(Lease),
+    Held(Box<Lease>),
     /// Somebody holds it.
     Busy(Holder),
 }
@@ -97,9 +97,9 @@ fn next(
     doing: &str,
     now: Timestamp,
     dead: impl Fn(&Holder) -> bool,
-) -> std::result::Result<Holder, Holder> {
+) -> std::result::Result<Holder, Box<Holder>> {
     match there {
-        Some(holder) if holder.holds(now) && holder.run != run && !dead(holder) => Err(holder.clone()),
+        Some(holder) if holder.holds(now) && holder.run != run && !dead(holder) => Err(Box::new(holder.clone())),
         _ => Ok(Holder {
             run: run.to_owned(),
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -135,7 +135,7 @@ impl Lease {
                         Ok(holder)
                     }
                     Err(holder) => {
-                        busy = Some(holder);
+                        busy = Some(*holder);
                         Err(Failure::refused("the lease is held"))
                     }
                 }
@@ -146,7 +146,7 @@ impl Lease {
             (Ok(()), Some(holder), _) => {
                 // What was given back was given back in order.
                 let died = before.filter(|before| before.until != given_back());
-                Ok(Taken::Held(Self::keep(registry, key, holder, died, begun)))
+                Ok(Taken::Held(Box::new(Self::keep(registry, key, holder, died, begun))))
             }
             (Err(failure), ..) => Err(failure),
             (Ok(()), None, _) => Err(Failure::defect("a lease was taken by nobody")),
@@ -294,7 +294,7 @@ mod tests {
         let next = |there, run, now| super::next(there, run, "baking", now, |_| false);
         let first = next(None, "one", at(0)).unwrap();
         assert_eq!((first.token, first.run.as_str()), (1, "one"));
-        assert_eq!(next(Some(&first), "two", at(59)).unwrap_err(), first);
+        assert_eq!(next(Some(&first), "two", at(59)).unwrap_err(), Box::new(first.clone()));
         let second = next(Some(&first), "two", at(61)).unwrap();
         assert_eq!((second.token, second.run.as_str()), (2, "two"));
         assert!(renewal(Some(second), &first).is_err(), "the first holder is told that it has lost it");

@@ -148,7 +148,7 @@ impl Intercept for Patience {
     ) -> Result<(), BoxError> {
         let attempts = cfg.load::<RequestAttempts>().map_or(1, |made| made.attempts());
         let Some(sent) = cfg.load::<Sent>().copied() else { return Ok(()) };
-        if !context.output_or_error().is_some_and(|outcome| outcome.is_err()) {
+        if context.output_or_error().is_none_or(|outcome| outcome.is_ok()) {
             return Ok(());
         }
         let kind = context.response().map_or(Kind::Other, |response| {

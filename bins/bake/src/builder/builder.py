@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 
+import requirements
 from bootstrap import fail, fetch, unpack
 from live import Stream
 
@@ -68,6 +69,7 @@ def play(order, work):
     toolkit = work + "/toolkit"
     unpack(fetch(order["toolkit"], work + "/toolkit.tar.gz"), toolkit)
     unpack(fetch(order["playbook"], work + "/playbook.tar.gz"), work + "/playbook")
+    galaxy = requirements.bring(order["galaxy"], work)
     variables = dict(order["variables"])
     if order["release"]:
         release = work + "/" + order["release"]["file"]
@@ -90,7 +92,7 @@ def play(order, work):
     process = subprocess.Popen(
         argv,
         cwd=work + "/playbook",
-        env=environment(work),
+        env={**environment(work), **galaxy},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
