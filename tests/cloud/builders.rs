@@ -90,3 +90,51 @@ fn a_failed_bake_is_kept_for_looking_when_asked() {
     }
     assert_eq!(machines(&cloud, "kept"), Vec::<String>::new());
 }
+
+#[test]
+fn an_agent_that_never_comes_says_what_can_be_seen_of_why() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "agentless");
+    let own = cloud.called_by("agentless");
+    let fault = own.fault(&["no-agent"]);
+    let output = own.run(&app, "gyron-bake", &["--set", "bake.agent-deadline=20s"]);
+    drop(fault);
+    assert_eq!(output.status.code(), Some(6), "{}", app.show(&output));
+    let shown = app.show(&output);
+    let error: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("error:")).collect();
+    let (console, rest): (Vec<&str>, Vec<&str>) = error.into_iter().partition(|line| line.starts_with("  | "));
+    assert!(!console.is_empty(), "the console's end is shown: {shown}");
+    insta::assert_snapshot!(rest.join("\n").replace("arn:aws:iam::123456789012:", "ARN:"), @"");
+    assert_eq!(machines(&cloud, "agentless"), Vec::<String>::new());
+}
+
+#[test]
+fn credentials_that_expire_in_the_middle_leave_nothing_for_long() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "expired");
+    app.replace(
+        "ansible/site.yml",
+        "  tasks:\n",
+        "  tasks:\n    - name: Take a while\n      ansible.builtin.command: sleep 25\n",
+    );
+    let own = cloud.called_by("expired");
+    let bake = own.command(&app, "gyron-bake", &["--set", "bake.patience=20s"]);
+    let bake = { bake }.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_a_builder_stands(&cloud, "expired");
+    std::thread::sleep(Duration::from_secs(8));
+    let fault = own.fault(&["fail", "--error", "ExpiredToken", "--status", "400"]);
+    let output = bake.wait_with_output().unwrap();
+    let shown = app.show(&output);
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    assert!(shown.contains("(ExpiredToken") && shown.contains("i-ID may still run and cost money"), "{shown}");
+    // Nobody can clean up any more: the builder does so itself.
+    let begun = Instant::now();
+    while states(&cloud, "expired", "State.Name") != ["terminated"] {
+        assert!(begun.elapsed() < Duration::from_secs(90), "the builder lives on");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    drop(fault);
+    let image = own.succeed(&app, "gyron-bake", &[]);
+    let left = machines(&cloud, "expired");
+    assert!(left.len() == 2 && left.contains(&image), "{left:?}");
+}

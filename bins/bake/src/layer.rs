@@ -139,7 +139,7 @@ impl Work<'_> {
 
         lease.say("starting a builder");
         lease.check()?;
-        let builder = instance::start(aws, &context.console, &self.instance(fingerprint)).await?;
+        let builder = instance::start(aws, &context.console, &context.stop, &self.instance(fingerprint)?).await?;
         made.builder = Some(builder.clone());
         made.heartbeat = Some(Heartbeat::begin(aws, &builder, self.settings.patience.0));
         self.boot(&builder).await?;
@@ -261,12 +261,12 @@ impl Work<'_> {
         }
     }
 
-    fn instance(&self, fingerprint: &Digest) -> Order {
+    fn instance(&self, fingerprint: &Digest) -> Result<Order> {
         let context = self.context;
         let lives = self.settings.deadline.0 + Duration::from_secs(600);
         // By these a later run finds what this one left if it is killed.
         let more = vec![(TAG.to_owned(), fingerprint.to_string()), ("gyron:layer".to_owned(), self.layer.name.clone())];
-        Order {
+        Ok(Order {
             image: self.base.id.clone(),
             types: self.settings.instance_types.clone(),
             subnets: self.settings.subnets.clone(),
@@ -276,7 +276,8 @@ impl Work<'_> {
             name: format!("gyron-bake {} {}", context.config.app(), self.layer.name),
             tags: context.tags(Step::Bake, Some(lives), more),
             patience: self.settings.patience.0,
-        }
+            capacity: self.left()?.min(self.settings.capacity_deadline.0),
+        })
     }
 
     /// Puts playbook and job where the builder can fetch them.

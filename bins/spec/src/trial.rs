@@ -131,6 +131,7 @@ fn order(config: &Config, bake: &Record<Bake>, tags: Tags) -> Result<Order> {
         name: names::resource(&[config.app(), "spec"], &tags.run),
         tags,
         patience: heartbeat::PATIENCE,
+        capacity: heartbeat::PATIENCE,
     })
 }
 
@@ -179,7 +180,7 @@ impl Trial<'_> {
         self.keys.push(specs_key.clone());
 
         stop.check()?;
-        let instance = instance::start(aws, console, order).await?;
+        let instance = instance::start(aws, console, stop, order).await?;
         self.instance = Some(instance.clone());
         let _owned = Heartbeat::begin(aws, &instance, order.patience);
         instance::wait_for(aws, console, stop, &instance, &InstanceStateName::Running, self.left()).await?;

@@ -102,6 +102,9 @@ pub struct Bake {
     /// How long a builder waits for a sign of life of its bake before it ends itself.
     #[serde(default = "minutes::<10>")]
     pub patience: Span,
+    /// How long AWS is asked for capacity, by all instance types and subnets in turn.
+    #[serde(default = "minutes::<10>")]
+    pub capacity_deadline: Span,
     /// How long the builder may take until its SSM agent is online.
     #[serde(default = "minutes::<10>")]
     pub agent_deadline: Span,
