@@ -47,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) variables: BTreeMap<String, String>,
     /// Where the log's chunks are put.
     pub(crate) log: Addresses,
+    /// Where the list of packages is put.
+    pub(crate) packages: String,
 }
 
 /// The program that brings the job to the builder: all of it that stands in the command.
@@ -56,6 +58,7 @@ const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 const PROGRAM: [(&str, &str); 5] = [
     ("bootstrap.py", BOOTSTRAP),
     ("builder.py", include_str!("builder/builder.py")),
+    ("installed.py", include_str!("builder/installed.py")),
     ("live.py", include_str!("builder/live.py")),
     ("gyron_tasks.py", include_str!("builder/gyron_tasks.py")),
     ("requirements.py", include_str!("builder/requirements.py")),
