@@ -55,7 +55,7 @@ pub(crate) struct Order {
 const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 
 /// The files of a job, beside its order.
-const PROGRAM: [(&str, &str); 5] = [
+const PROGRAM: [(&str, &str); 6] = [
     ("bootstrap.py", BOOTSTRAP),
     ("builder.py", include_str!("builder/builder.py")),
     ("installed.py", include_str!("builder/installed.py")),
