@@ -248,7 +248,7 @@ fn an_image_is_reused_until_something_that_decides_it_changes() {
     let prune = |more: &[&str]| cloud.run(&app, "gyron-bake", &[&["prune"][..], &one, more].concat());
     let _ = cloud.aws(&["ec2", "run-instances", "--image-id", &first, "--instance-type", "t3.small"]);
     let shown = app.show(&prune(&[]));
-    assert!(shown.contains("would change nothing") && shown.contains("stays: used by i-ID"), "{shown}");
+    assert!(shown.contains("would change nothing") && shown.contains("): used by i-ID"), "{shown}");
     let filter = format!("Name=image-id,Values={first}");
     let started =
         cloud.select(&["ec2", "describe-instances", "--filters", &filter], "Reservations[].Instances[].InstanceId");
@@ -265,7 +265,10 @@ fn an_image_is_reused_until_something_that_decides_it_changes() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the instance does not end");
         std::thread::sleep(Duration::from_millis(500));
     }
-    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["prune", "--set", "bake.keep=1"])).replace(char::is_numeric, "N"), @"would deregister ami-ID (image, NNNN-NN-NNTNN:NN:NN.NNNZ) with its snapshots");
+    insta::assert_snapshot!(gyron_tests::plain(&cloud.succeed(&app, "gyron-bake", &["prune", "--set", "bake.keep=1"])).replace(char::is_numeric, "N"), @"
+    would keep ami-ID (image, NNNN-NN-NNTNN:NN:NN.NNNZ): the newest of image
+    would deregister ami-ID (image, NNNN-NN-NNTNN:NN:NN.NNNZ), with snapshots: older than the newest of image, and nothing refers to it
+    ");
     let output = prune(&["--yes"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), first, "{}", app.show(&output));
     let left = machines(&cloud, "reused");

@@ -2,6 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use gyron_core::config::schema::Span;
+use gyron_core::failure::Failure;
 use gyron_core::step::{Common, exit_codes};
 
 /// Bakes a release into an AMI with the app's own Ansible playbook; prints the image's id.
@@ -11,6 +12,9 @@ pub(crate) struct Args {
     /// What to do, instead of a bake
     #[arg(value_enum)]
     pub(crate) what: Option<What>,
+    /// With diff: two images, each by id or version; the newest, and the one before, where they are left out
+    #[arg(value_name = "IMAGE", num_args = 0..=2)]
+    pub(crate) of: Vec<String>,
     #[command(flatten)]
     pub(crate) common: Common,
     /// Bakes anew, also where an image of the same fingerprint is there
@@ -35,4 +39,13 @@ pub(crate) enum What {
     Outdated,
     /// Pin in gyron.lock what gyron.toml asks for, as it is found now
     Update,
+    /// Show which packages changed between two images
+    Diff,
+}
+
+impl Args {
+    /// Images are named for a diff alone.
+    pub(crate) fn superfluous(&self) -> Failure {
+        Failure::usage(format!("nothing can be made of `{}` here", self.of.join(" "))).hint("gyron-bake --help")
+    }
 }

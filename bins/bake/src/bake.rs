@@ -17,6 +17,7 @@ use crate::known::{self, Making, Standing};
 use crate::layer::Work;
 use crate::leftovers;
 use crate::lockfile::{FILE_NAME, Lock};
+use crate::packages;
 use crate::playbook::Playbook;
 use crate::{requirements, toolkit};
 
@@ -110,6 +111,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
     }
     let left = until.saturating_duration_since(Instant::now());
     let copies = distribution::distribute(context, &aws, &registry, settings, &below.id, left).await?;
+    packages::keep(context, &aws, &registry, &below.id).await?;
     let region = aws.region.clone();
     let facts = records::Bake { image: below.id, region, base: base.id, layers: baked, copies };
     finish(context, &registry, &package, facts).await

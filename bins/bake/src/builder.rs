@@ -47,15 +47,18 @@ pub(crate) struct Order {
     pub(crate) variables: BTreeMap<String, String>,
     /// Where the log's chunks are put.
     pub(crate) log: Addresses,
+    /// Where the list of packages is put.
+    pub(crate) packages: String,
 }
 
 /// The program that brings the job to the builder: all of it that stands in the command.
 const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 
 /// The files of a job, beside its order.
-const PROGRAM: [(&str, &str); 5] = [
+const PROGRAM: [(&str, &str); 6] = [
     ("bootstrap.py", BOOTSTRAP),
     ("builder.py", include_str!("builder/builder.py")),
+    ("installed.py", include_str!("builder/installed.py")),
     ("live.py", include_str!("builder/live.py")),
     ("gyron_tasks.py", include_str!("builder/gyron_tasks.py")),
     ("requirements.py", include_str!("builder/requirements.py")),

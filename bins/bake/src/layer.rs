@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::playbook::Playbook;
 use crate::requirements::{Resolved, Wanted};
 use crate::toolkit::{self, Toolkit};
-use crate::{builder, image, requirements};
+use crate::{builder, image, packages, requirements};
 
 /// Where a run's job, playbook and log lie while it bakes a layer.
 pub(crate) fn folder(registry: &Registry, run: &str, layer: &str) -> String {
@@ -45,6 +45,8 @@ struct Made {
     /// What tells the builder that its bake lives.
     heartbeat: Option<Heartbeat>,
     image: Option<ImageId>,
+    /// The list of its packages.
+    packages: bool,
     /// Objects in the run's folder.
     objects: bool,
     left: Left,
@@ -117,7 +119,7 @@ impl Work<'_> {
             Err(failure) => Err(self.leave(&mut made, failure).await),
             baked => baked,
         };
-        let undone = self.tidy(&mut made, baked.is_err()).await;
+        let undone = self.tidy(&mut made, fingerprint, baked.is_err()).await;
         match (baked, undone) {
             (Ok(image), Ok(_)) => Ok(image),
             (Ok(image), Err(failure)) => Err(failure.already(format!("the image {image} is there"))),
@@ -133,7 +135,7 @@ impl Work<'_> {
         let toolkit = toolkit::find_or_make(context, self.registry, &self.base.architecture).await?;
         let folder = log_folder(self.registry, &context.run, &self.layer.name);
         let mut log = Log::new(&context.console, self.registry, folder);
-        let job = self.job(&toolkit, &mut log, made).await?;
+        let job = self.job(&toolkit, fingerprint, &mut log, made).await?;
         let release = if self.layer.release { ", release" } else { "" };
         phase.done(format!("ready: {}, playbook{release}", toolkit.name));
 
@@ -281,12 +283,13 @@ impl Work<'_> {
     }
 
     /// Puts playbook and job where the builder can fetch them.
-    async fn job(&self, toolkit: &Toolkit, log: &mut Log<'_>, made: &mut Made) -> Result<Job> {
+    async fn job(&self, toolkit: &Toolkit, fingerprint: &Digest, log: &mut Log<'_>, made: &mut Made) -> Result<Job> {
         let (context, registry) = (self.context, self.registry);
         let scratch = tempfile::tempdir().or_fail(|| Failure::defect("no temporary folder can be made"))?;
         let folder = folder(registry, &context.run, &self.layer.name);
         let (playbook, job) = (format!("{folder}/playbook.tar.gz"), format!("{folder}/job.tar.gz"));
         made.objects = true;
+        made.packages = true;
         let file = scratch.path().join("playbook.tar.gz");
         let digest = self.playbook.archive(&file)?;
         registry.put_file(&playbook, &file).await?;
@@ -320,6 +323,7 @@ impl Work<'_> {
             file: self.playbook.file.clone(),
             variables: self.variables(),
             log: log.sign(valid).await?,
+            packages: registry.write_url(&packages::key(registry, fingerprint.as_str(), &context.run), valid).await?,
         };
         let file = scratch.path().join("job.tar.gz");
         let sha256 = builder::pack(&order, scratch.path(), &file)?;
@@ -334,7 +338,7 @@ impl Work<'_> {
     }
 
     /// Takes away what was only needed on the way, and where the bake failed, the image too.
-    async fn tidy(&self, made: &mut Made, failed: bool) -> Result<Left> {
+    async fn tidy(&self, made: &mut Made, fingerprint: &Digest, failed: bool) -> Result<Left> {
         let (context, aws) = (self.context, self.aws);
         let mut phase = Phase::begin(&context.console);
         made.heartbeat = None;
@@ -351,6 +355,9 @@ impl Work<'_> {
         if std::mem::take(&mut made.objects) {
             let folder = folder(self.registry, &context.run, &self.layer.name);
             first = first.and(self.registry.remove_all(&format!("{folder}/")).await);
+        }
+        if std::mem::take(&mut made.packages) && failed {
+            first = first.and(packages::forget(self.registry, fingerprint.as_str(), &context.run).await);
         }
         first?;
         if made.left == Left::Nothing {

@@ -16,6 +16,7 @@ use crate::image;
 use crate::in_flight::lease_key;
 use crate::known::{self, TAG};
 use crate::layer::{Work, folder};
+use crate::packages;
 
 /// Waits for an image that a bake had asked for when it died: it is as good as any. One that came to nothing goes.
 pub(crate) async fn adopt(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) -> Result<Option<ImageId>> {
@@ -48,6 +49,7 @@ pub(crate) async fn clear(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) 
     if let Some(before) = lease.before() {
         let folder = folder(work.registry, &before.run, &work.layer.name);
         work.registry.remove_all(&format!("{folder}/")).await?;
+        packages::forget_of_none(work.aws, work.registry, fingerprint.as_str(), &before.run).await?;
     }
     Ok(())
 }
@@ -85,6 +87,9 @@ async fn remove(
     terminate(aws, &context.console, id).await?;
     if let Some(layer) = tag(instance, "gyron:layer") {
         registry.remove_all(&format!("{}/", folder(registry, run, layer))).await?;
+    }
+    if let Some(fingerprint) = tag(instance, TAG) {
+        packages::forget_of_none(aws, registry, fingerprint, run).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod leftovers;
 mod lockfile;
 mod log;
 mod outdated;
+mod packages;
 mod playbook;
 mod prune;
 mod requirements;
@@ -27,7 +28,9 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let args = args::Args::parse();
     gyron_core::step::run(&args.common, async |context| match args.what {
+        what if what != Some(args::What::Diff) && !args.of.is_empty() => Err(args.superfluous()),
         Some(args::What::Sweep) => sweep::sweep(context, args.yes).await,
+        Some(args::What::Diff) => packages::diff(context, &args.of).await,
         Some(args::What::Prune) => prune::prune(context, args.yes).await,
         Some(args::What::Outdated) => outdated::outdated(context).await,
         Some(args::What::Update) => outdated::update(context).await,

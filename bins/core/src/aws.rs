@@ -21,6 +21,8 @@ use crate::patience::{ATTEMPTS, LONGEST_PAUSE, Patience};
 pub struct Aws {
     /// The region of all of them.
     pub region: String,
+    /// Auto Scaling groups.
+    pub autoscaling: aws_sdk_autoscaling::Client,
     /// Instances and images.
     pub ec2: aws_sdk_ec2::Client,
     /// Balancers, rules, target groups.
@@ -60,6 +62,7 @@ impl Aws {
         }
         Aws {
             region: region.to_owned(),
+            autoscaling: client!(aws_sdk_autoscaling),
             ec2: client!(aws_sdk_ec2),
             elb: client!(aws_sdk_elasticloadbalancingv2),
             s3: client!(aws_sdk_s3),
@@ -74,6 +77,9 @@ impl Aws {
         let to = Region::new(region.to_owned());
         Aws {
             region: region.to_owned(),
+            autoscaling: aws_sdk_autoscaling::Client::from_conf(
+                self.autoscaling.config().to_builder().region(to.clone()).build(),
+            ),
             ec2: aws_sdk_ec2::Client::from_conf(self.ec2.config().to_builder().region(to.clone()).build()),
             elb: aws_sdk_elasticloadbalancingv2::Client::from_conf(
                 self.elb.config().to_builder().region(to.clone()).build(),

@@ -240,6 +240,22 @@ impl Registry {
         }
     }
 
+    /// The names of the folders right below a prefix, which ends with a slash.
+    ///
+    /// # Errors
+    /// AWS (4).
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let list = self.aws.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
+        let mut pages = list.into_paginator().send();
+        let mut folders = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.or_aws(&format!("ListObjectsV2 s3://{}/{prefix}", self.bucket))?;
+            let found = page.common_prefixes().iter().filter_map(|common| common.prefix()?.strip_prefix(prefix));
+            folders.extend(found.map(|folder| folder.trim_end_matches('/').to_owned()));
+        }
+        Ok(folders)
+    }
+
     /// Removes an object; that it isn't there is no error.
     ///
     /// # Errors

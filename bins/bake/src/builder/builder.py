@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 
+import installed
 import requirements
 from bootstrap import fail, fetch, unpack
 from live import Stream
@@ -115,7 +116,10 @@ def play(order, work):
     trouble = stream.end()
     if trouble:
         last.append("(%s)" % trouble)
-    return {"exit": process.wait(), "failures": failures, "last": list(last)}
+    code = process.wait()
+    if code == 0:
+        installed.bring_away(order["packages"])
+    return {"exit": code, "failures": failures, "last": list(last)}
 
 
 def main(work):

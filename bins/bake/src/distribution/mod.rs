@@ -19,7 +19,9 @@ use gyron_core::wait::{Look, Wait, poll_until};
 use jiff::Timestamp;
 
 use self::decision::{Act, Grantee, Placed, State, Wanted, decide};
-use self::place::{Image, Place, ledger_key};
+use self::place::{Image, Place};
+
+pub(crate) use self::place::{SOURCE, ledger_key};
 
 /// How long a copy may not be to be seen, though AWS has given it an id. One that never is was taken away by somebody, and the token
 /// gave it again.
