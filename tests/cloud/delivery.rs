@@ -52,7 +52,7 @@ fn the_shop_goes_all_the_way_twice_and_back_under_load() {
     };
     app.write("broken/site.yml", "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.fail: {msg: no}}]\n");
     // The toolkit is made by the first bake of all, and kept.
-    let broken = ["--set", "bake.layers=[{ name = \"broken\", playbook = \"broken/site.yml\" }]"];
+    let broken = ["--set", "bake.layers=[{ name = \"broken\", playbook = \"broken/site.yml\", release = true }]"];
     let _ = cloud.run(&app, "gyron-bake", &broken);
     let prepared = cloud.inventory(BUCKET);
     assert_eq!(kept(counts(&before, &prepared)), Vec::<String>::new(), "{:?}", difference(&before, &prepared));

@@ -30,7 +30,7 @@ pub(crate) async fn create(aws: &Aws, builder: &InstanceId, name: &str, tags: &T
 
 /// Waits until the image can be launched.
 pub(crate) async fn wait_available(context: &Context, aws: &Aws, image: &ImageId, deadline: Duration) -> Result<()> {
-    let wait = Wait::new(format!("image {image}"), deadline);
+    let wait = Wait::new(format!("image {image}"), deadline).soon();
     poll_until(&context.console, &context.stop, &wait, async || {
         let described = match aws.ec2.describe_images().image_ids(image.as_str()).send().await {
             // An image is not to be seen at once everywhere: the SDK's own waiter takes this for the end.

@@ -35,7 +35,7 @@ pub async fn wait_for(
     wanted: &InstanceStateName,
     deadline: Duration,
 ) -> Result<()> {
-    let wait = Wait::new(format!("{instance} to be {}", wanted.as_str()), deadline);
+    let wait = Wait::new(format!("{instance} to be {}", wanted.as_str()), deadline).soon();
     poll_until(console, stop, &wait, async || {
         let described = match aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await {
             Err(error) if code(&error) == Some("InvalidInstanceID.NotFound") => {

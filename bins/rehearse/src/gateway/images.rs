@@ -126,6 +126,7 @@ impl Gateway {
             state.images.pending.remove(image);
             match result {
                 Ok(body) => {
+                    crate::serve::say(format_args!("{image} is available"));
                     let done = if body { &mut state.images.ready } else { &mut state.images.copied };
                     done.insert(image.to_owned());
                 }
