@@ -122,6 +122,7 @@ fn ctrl_c_in_the_middle_of_a_bake_leaves_nothing() {
 fn a_builder_is_reached_by_nobody_and_its_image_is_clean() {
     let cloud = Cloud::of_tests();
     let app = packaged(&cloud, "clean");
+    app.replace("ansible/site.yml", "  tasks:\n", &format!("  tasks:\n{TRACES}"));
     let image = cloud.succeed(&app, "gyron-bake", &[]);
     assert!(image.starts_with("ami-"), "{image}");
 
@@ -136,6 +137,20 @@ fn a_builder_is_reached_by_nobody_and_its_image_is_clean() {
     let found = look_inside(&image);
     assert_eq!(found, "", "the image holds what it should not");
 }
+
+/// What plays, and people who look at a builder, leave behind.
+const TRACES: &str = "    - name: Leave traces
+      ansible.builtin.shell: |
+        useradd --create-home somebody
+        for home in /root /home/somebody; do
+          mkdir -p $home/.cache/pip/http $home/.cache/kept $home/.npm/_cacache $home/.ansible/tmp
+          touch $home/.cache/pip/http/a $home/.cache/kept/a $home/.bash_history $home/.python_history
+        done
+        mkdir -p /var/log/app /var/crash /var/lib/systemd/timers
+        echo secret | tee /var/log/app/a.log /var/log/app/a.log.1 /var/log/app/a.log.2.gz /var/crash/a > /tmp/a
+        touch /var/lib/systemd/timers/stamp-a.timer /var/tmp/a /var/cache/debconf/a-old
+        logger said by the play
+";
 
 /// What a shell script prints of an image's file system; `$1` is its root.
 pub(crate) fn inside(image: &str, script: &str) -> String {
@@ -161,6 +176,14 @@ fn look_inside(image: &str) -> String {
         test ! -s etc/machine-id || echo "etc/machine-id is not empty"
         find var/lib/apt/lists var/cache/apt/archives -type f ! -name lock -print
         grep -rIl 'X-Amz-Signature' etc root srv var/lib var/log 2>/dev/null
+        find var/log var/crash var/lib/systemd/coredump -type f -size +0 -print 2>/dev/null
+        find var/log -type f \( -name '*.gz' -o -name '*.[0-9]' \) -print
+        find var/lib/systemd/timers var/lib/cloud -type f -print 2>/dev/null
+        find var/cache/debconf var/lib/dpkg -maxdepth 1 -name '*-old' -print
+        find var/cache/apt -type f ! -name lock -print
+        find root home -name '.*_history' -print -o -path '*/.cache/pip' -print -o -name _cacache -print
+        grep -l 'ip-172-31' etc/hosts etc/hostname
+        test -e root/.cache/kept/a || echo "the cache of a program is gone"
         true"#;
     inside(image, script)
 }
