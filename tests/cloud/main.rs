@@ -17,5 +17,6 @@ mod orb;
 mod package;
 mod packer;
 mod pins;
+mod secrets;
 mod verdicts;
 mod weights;

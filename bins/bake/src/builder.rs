@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::log::{Addresses, Log};
+use crate::secrets::Secrets;
 
 /// Something the builder fetches by a presigned URL and checks by its digest.
 #[derive(Debug, Serialize)]
@@ -45,6 +46,8 @@ pub(crate) struct Order {
     pub(crate) release: Option<FetchedRelease>,
     pub(crate) file: String,
     pub(crate) variables: BTreeMap<String, String>,
+    /// What it fetches for itself.
+    pub(crate) secrets: Option<Secrets>,
     /// Where the log's chunks are put.
     pub(crate) log: Addresses,
     /// Where the list of packages is put.
@@ -55,13 +58,15 @@ pub(crate) struct Order {
 const BOOTSTRAP: &str = include_str!("builder/bootstrap.py");
 
 /// The files of a job, beside its order.
-const PROGRAM: [(&str, &str); 6] = [
+const PROGRAM: [(&str, &str); 8] = [
     ("bootstrap.py", BOOTSTRAP),
     ("builder.py", include_str!("builder/builder.py")),
     ("installed.py", include_str!("builder/installed.py")),
     ("live.py", include_str!("builder/live.py")),
     ("gyron_tasks.py", include_str!("builder/gyron_tasks.py")),
     ("requirements.py", include_str!("builder/requirements.py")),
+    ("aws.py", include_str!("builder/aws.py")),
+    ("sealed.py", include_str!("builder/sealed.py")),
 ];
 
 const CLEAN: &str = include_str!("builder/clean.sh");

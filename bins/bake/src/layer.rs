@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::playbook::Playbook;
 use crate::requirements::{Resolved, Wanted};
 use crate::toolkit::{self, Toolkit};
-use crate::{builder, image, packages, requirements};
+use crate::{builder, image, packages, requirements, secrets};
 
 /// Where a run's job, playbook and log lie while it bakes a layer.
 pub(crate) fn folder(registry: &Registry, run: &str, layer: &str) -> String {
@@ -100,6 +100,7 @@ impl Work<'_> {
             fingerprint.put(format!("playbook {file}"), digest.as_str());
         }
         requirements::count(&self.requirements.1, &mut fingerprint);
+        secrets::count(self.settings, &mut fingerprint);
         // A variable may be a secret.
         for (name, value) in self.variables() {
             fingerprint.put_digest(format!("variable {name}"), &value);
@@ -322,6 +323,7 @@ impl Work<'_> {
             release,
             file: self.playbook.file.clone(),
             variables: self.variables(),
+            secrets: secrets::of(self.settings, self.aws).await?,
             log: log.sign(valid).await?,
             packages: registry.write_url(&packages::key(registry, fingerprint.as_str(), &context.run), valid).await?,
         };

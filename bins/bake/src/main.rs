@@ -18,6 +18,7 @@ mod packages;
 mod playbook;
 mod prune;
 mod requirements;
+mod secrets;
 mod sweep;
 mod toolkit;
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod console;
 pub mod current;
 pub mod edge;
+pub mod endpoint;
 pub mod exit;
 pub mod failure;
 pub mod group;

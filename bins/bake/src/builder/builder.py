@@ -16,6 +16,7 @@ import installed
 import requirements
 from bootstrap import fail, fetch, unpack
 from live import Stream
+from sealed import Sealed
 
 LAUNCH = """
 import sys
@@ -86,14 +87,23 @@ def play(order, work):
         file.write(LAUNCH)
     with open(work + "/vars.json", "w", encoding="utf-8") as file:
         json.dump(variables, file)
+    secrets = Sealed(order["secrets"])
+    try:
+        return run(order, work, galaxy, secrets)
+    finally:
+        secrets.end()
+
+
+def run(order, work, galaxy, secrets):
+    toolkit = work + "/toolkit"
     last = collections.deque(maxlen=LAST_LINES)
     argv = ["/usr/bin/python3", "-B", work + "/launch.py", toolkit, "-c", "local", "-i", "localhost,"]
-    argv += [order["file"], "-e", "@" + work + "/vars.json"]
+    argv += [order["file"], "-e", "@" + work + "/vars.json", *secrets.arguments]
     stream = Stream(work + "/stream", order["log"])
     process = subprocess.Popen(
         argv,
         cwd=work + "/playbook",
-        env={**environment(work), **galaxy},
+        env={**environment(work), **galaxy, **secrets.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -104,11 +114,12 @@ def play(order, work):
 
     # Whoever reads it knows the playbook by its own paths.
     folder = (work + "/playbook/").encode()
-    stream.read(process.stdout, lambda line: line.replace(folder, b""), see)
+    stream.read(process.stdout, lambda line: secrets.hide(line.replace(folder, b"")), see)
     failures = []
     if os.path.exists(work + "/failures.jsonl"):
         with open(work + "/failures.jsonl", encoding="utf-8") as file:
             failures = [json.loads(line) for line in file][-2:]
+    failures = [{name: secrets.hide.deep(value) for name, value in failure.items()} for failure in failures]
     for failure in failures:
         failure["path"] = failure["path"].replace(work + "/playbook/", "")
         for key in ("msg", "stdout", "stderr"):

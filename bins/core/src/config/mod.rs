@@ -106,7 +106,7 @@ impl Config {
             if named != 1 {
                 return Err(source.wrong_table("bake", "`base` takes exactly one of `ssm`, `id` and `name`"));
             }
-            if let Some(wrong) = bake.wrong_layers() {
+            if let Some(wrong) = bake.wrong_layers().or_else(|| bake.wrong_secrets()) {
                 return Err(source.wrong_table("bake", wrong));
             }
             if let Some(wrong) = bake.wrong_image(&self.tables.region) {

@@ -70,6 +70,18 @@ pub struct Bake {
     /// Extra variables for the playbook, beside `gyron_app`, `gyron_version` and `gyron_release_dir`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Extra variables whose values are secret. The builder fetches them with its own instance profile, which needs
+    /// `ssm:GetParameter` (and `kms:Decrypt` of the parameter's key) or `secretsmanager:GetSecretValue`; they stand in no command, log,
+    /// record, object or image, unless the play puts them there: in its output they are hidden as they are, but not what a play makes
+    /// of them. A fingerprint takes the name and not the value: after a change of the value bake with
+    /// `--fresh`, or name the parameter with its version, `/shop/db:3`.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, Secret>,
+    /// The password of Ansible Vault, fetched as `secrets` are.
+    pub vault_password: Option<Secret>,
+    /// Passwords of Ansible Vault by their vault ids.
+    #[serde(default)]
+    pub vault: BTreeMap<String, Secret>,
     /// Instance types to try in this order.
     pub instance_types: Vec<String>,
     /// Subnets to try in this order; the default VPC's, if none is named.
@@ -123,6 +135,38 @@ impl Bake {
         alone.chain(self.layers.iter().cloned()).collect()
     }
 
+    /// The passwords of Ansible Vault by their vault ids; the one without a name is `default`, as Ansible calls it.
+    #[must_use]
+    pub fn vault_passwords(&self) -> BTreeMap<String, Secret> {
+        let alone = self.vault_password.iter().map(|secret| ("default".to_owned(), secret.clone()));
+        self.vault.clone().into_iter().chain(alone).collect()
+    }
+
+    /// What is wrong with `secrets`, `vault-password` and `vault`, if anything is.
+    #[must_use]
+    pub fn wrong_secrets(&self) -> Option<&'static str> {
+        let mut all = self.secrets.values().chain(self.vault.values()).chain(&self.vault_password);
+        if !all.all(|secret| {
+            secret.ssm.is_some() != secret.secret.is_some() && (secret.key.is_none() || secret.secret.is_some())
+        }) {
+            return Some("a secret takes exactly one of `ssm` and `secret`; `key` goes with `secret`");
+        }
+        let is_id =
+            |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        if !self.vault.keys().all(|id| !id.is_empty() && id != "default" && is_id(id)) {
+            return Some("an id in `vault` is of letters, digits, `_` and `-`; `default` is `vault-password`");
+        }
+        let is_variable = |name: &String| {
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        };
+        let free = |name: &String| !name.starts_with("gyron_") && !self.variables.contains_key(name);
+        if !self.secrets.keys().all(|name| is_variable(name) && free(name)) {
+            return Some("each of `secrets` is an Ansible variable of its own: no `gyron_…`, none of `variables`");
+        }
+        None
+    }
+
     /// What is wrong with `playbook` and `layers`, if anything is.
     #[must_use]
     pub fn wrong_layers(&self) -> Option<&'static str> {
@@ -161,6 +205,31 @@ pub struct Layer {
     /// Whether the release and its version come to it. What has no release is not baked again for a new one.
     #[serde(default)]
     pub release: bool,
+}
+
+/// A secret by its name: exactly one of `ssm` and `secret`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Secret {
+    /// A parameter of Systems Manager, with `:VERSION` behind it where one is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssm: Option<String>,
+    /// The name or ARN of a secret in Secrets Manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// With `secret`: the key whose value is meant, where the secret is a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.ssm, &self.secret, &self.key) {
+            (Some(name), _, _) => write!(f, "ssm {name}"),
+            (_, name, None) => write!(f, "secret {}", name.as_deref().unwrap_or_default()),
+            (_, name, Some(key)) => write!(f, "secret {}, key {key}", name.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 /// The image to start from: exactly one of `ssm`, `id` and `name`.

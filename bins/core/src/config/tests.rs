@@ -150,3 +150,38 @@ fn an_override_of_the_wrong_type_is_blamed_itself() {
     let overrides = [Override::from_flag("launch.port=true").unwrap()];
     insta::assert_snapshot!(read(GOOD, None, &overrides).unwrap_err(), @"error: `--set launch.port=true`: invalid type: boolean `true`, expected u16");
 }
+
+const BAKE: &str = r#"
+app = "shop"
+region = "us-east-1"
+bucket = "releases"
+
+[bake]
+base = { id = "ami-1" }
+playbook = "ansible/site.yml"
+instance-types = ["t3.small"]
+instance-profile = "gyron-builder"
+vault-password = { ssm = "/shop/vault" }
+vault = { prod = { secret = "shop/vault" } }
+
+[bake.secrets]
+db_password = { ssm = "/shop/db" }
+api_token = { secret = "shop/api", key = "token" }
+"#;
+
+#[test]
+fn secrets_are_named_and_never_given() {
+    let config = read(BAKE, None, &[]).unwrap();
+    let vault = config.bake().unwrap().vault_passwords();
+    assert_eq!(vault.keys().collect::<Vec<_>>(), ["default", "prod"]);
+    let wrong = |from: &str, to: &str| {
+        let report = read(&BAKE.replace(from, to), None, &[]).unwrap_err();
+        report.lines().last().unwrap().trim_start_matches(['|', ' ', '^']).to_owned()
+    };
+    insta::assert_snapshot!(wrong("{ ssm = \"/shop/db\" }", "{ ssm = \"/shop/db\", key = \"a\" }"), @"a secret takes exactly one of `ssm` and `secret`; `key` goes with `secret`");
+    insta::assert_snapshot!(wrong("{ ssm = \"/shop/db\" }", "{}"), @"a secret takes exactly one of `ssm` and `secret`; `key` goes with `secret`");
+    insta::assert_snapshot!(wrong("prod =", "default ="), @"an id in `vault` is of letters, digits, `_` and `-`; `default` is `vault-password`");
+    insta::assert_snapshot!(wrong("api_token", "gyron_version"), @"each of `secrets` is an Ansible variable of its own: no `gyron_…`, none of `variables`");
+    insta::assert_snapshot!(wrong("[bake.secrets]", "[bake.variables]\napi_token = \"x\"\n\n[bake.secrets]"), @"each of `secrets` is an Ansible variable of its own: no `gyron_…`, none of `variables`");
+    insta::assert_snapshot!(wrong("{ ssm = \"/shop/db\" }", "\"hunter2\""), @r#"string "hunter2", expected a table"#);
+}
