@@ -176,7 +176,7 @@ pub fn plain(text: &str) -> String {
         (r"\bsha256 [0-9a-f]{12}\b", "sha256 DIGEST"),
         (r" = [0-9a-f]{12}\b", " = DIGEST"),
         (r"(the record|the digest|it says) [0-9a-f]{12}\b", "$1 DIGEST"),
-        (r"\b(ami|i|subnet|sg|vpc|snap)-[0-9a-f]{8,17}\b", "$1-ID"),
+        (r"\b(ami|i|igw|subnet|sg|vpc|snap)-[0-9a-f]{8,17}\b", "$1-ID"),
         (r" of \d+(\.\d+)? k?B,", " of SIZE,"),
         (r"\(\d+(\.\d+)?(ms|s|m)( \d+s)?\)", "(TIME)"),
         (r"request [0-9A-Za-z-]{20,}", "request ID"),

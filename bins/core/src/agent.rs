@@ -25,7 +25,7 @@ pub async fn online(
     instance: &InstanceId,
     deadline: Duration,
 ) -> Result<()> {
-    let wait = Wait::new(format!("SSM agent of {instance}"), deadline).soon();
+    let wait = Wait::new(format!("the SSM agent of {instance}"), deadline).soon();
     let mut registered = false;
     let online = poll_until(console, stop, &wait, async || {
         let filter = aws_sdk_ssm::types::InstanceInformationStringFilter::builder()

@@ -17,8 +17,11 @@ use crate::balancer::Plane;
 use crate::bodies::Bodies;
 use crate::calls::Recorder;
 use crate::cloud::{Cloud, ENDPOINT_PORT, METADATA};
+use crate::gateway::params::Params;
+use crate::gateway::refusal::Refusal;
 use crate::gateway::{Gateway, Given};
 use crate::moto;
+use crate::moto::client::Service;
 use crate::netns::Netns;
 use crate::resolver;
 use crate::world::World;
@@ -127,7 +130,31 @@ pub async fn seed(cloud: &Cloud, client: &moto::client::Client) -> Result<()> {
         )),
     };
     put(client, &format!("/{bucket}"), location).await?;
-    put(client, &key, package(&cloud.home).await?).await
+    put(client, &key, package(&cloud.home).await?).await?;
+    let opened = way_out(client).await;
+    opened.or_fail(|| Failure::aws("the default VPC can't be given its internet gateway"))
+}
+
+/// The internet gateway and the default route that AWS gives every default VPC, and moto doesn't
+/// (docs.aws.amazon.com/vpc/latest/userguide/default-vpc-components.html).
+async fn way_out(client: &moto::client::Client) -> Result<(), Refusal> {
+    let ask = async |params: Params| client.query(Service::Ec2, params).await;
+    if ask(Params::action("DescribeInternetGateways")).await?.list(&["internetGatewaySet"]).next().is_some() {
+        return Ok(());
+    }
+    let by = |name: &str, value: &str| [("Filter.1.Name", name.to_owned()), ("Filter.1.Value.1", value.to_owned())];
+    let with = |action: &str, more: &[(&str, String)]| {
+        more.iter().fold(Params::action(action), |params, (name, value)| params.and(name, value))
+    };
+    let vpcs = ask(with("DescribeVpcs", &by("is-default", "true"))).await?;
+    let Some(vpc) = vpcs.list(&["vpcSet"]).next().map(|vpc| vpc.get(&["vpcId"]).to_owned()) else { return Ok(()) };
+    let tables = ask(with("DescribeRouteTables", &by("vpc-id", &vpc))).await?;
+    let table = tables.list(&["routeTableSet"]).next().map(|table| table.get(&["routeTableId"]).to_owned());
+    let made = ask(Params::action("CreateInternetGateway")).await?;
+    let gateway = made.get(&["internetGateway", "internetGatewayId"]).to_owned();
+    ask(Params::action("AttachInternetGateway").and("InternetGatewayId", &gateway).and("VpcId", &vpc)).await?;
+    let route = Params::action("CreateRoute").and("RouteTableId", &table.unwrap_or_default());
+    ask(route.and("DestinationCidrBlock", "0.0.0.0/0").and("GatewayId", &gateway)).await.map(drop)
 }
 
 async fn put(client: &moto::client::Client, path: &str, body: Bytes) -> Result<()> {
