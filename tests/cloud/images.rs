@@ -1,5 +1,6 @@
 //! Where an image goes, what is in it, and when it goes away.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use gyron_tests::App;
@@ -103,6 +104,11 @@ fn an_image_is_encrypted_copied_shared_and_deprecated_as_configured() {
     let output = cloud.run(&app, "gyron-bake", &["--plan"]);
     let plan = String::from_utf8_lossy(&output.stdout);
     assert!(plan.contains("would copy it to eu-west-1"), "{plan}");
+    // A bake that is killed while the copy is on its way has it found by the next one.
+    let mut child = cloud.command(&app, "gyron-bake", &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until(|| standing(&cloud, ELSEWHERE, "distributed") > 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
     let output = cloud.run(&app, "gyron-bake", &[]);
     let shown = app.show(&output);
     assert!(output.status.success() && shown.contains("the image is there: ami-ID"), "{shown}");

@@ -137,7 +137,9 @@ impl<'a> Distribution<'a> {
             let mut states = Vec::new();
             for (region, act) in acts {
                 changed |= !matches!(act, Act::Wait(_));
-                states.push(format!("{region}: {}", act.state()));
+                let asked = act == Act::Copy && self.made.contains_key(&region);
+                let state = if asked { Act::Wait(State::Unseen) } else { act.clone() };
+                states.push(format!("{region}: {}", state.state()));
                 self.act(context, &region, act).await?;
             }
             Ok(Look::Pending(states.join(", ")))
