@@ -78,9 +78,12 @@ mod tests {
     use aws_sdk_ssm::config::{Credentials, Region};
 
     use super::*;
+    use crate::console::Console;
+    use crate::patience::Patience;
+    use crate::stop::Stop;
 
     async fn endpoints(region: &str, url: Option<&str>) -> (String, String) {
-        let mut aws = Aws::connect(region).await;
+        let mut aws = Aws::connect(region, Patience::new(&Console::new(), &Stop::never())).await;
         let config = aws_sdk_ssm::Config::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
