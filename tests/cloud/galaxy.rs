@@ -134,9 +134,11 @@ fn requirements_are_pinned_and_reach_the_builder_as_they_were_pinned() {
     app.replace(
         "ansible/site.yml",
         "  gather_facts: false\n",
-        "  gather_facts: false\n  roles: [of_app, of_git, of_url, acme.tools.hello, acme.tarred.hello]\n",
+        "  gather_facts: false\n  roles: [of_app, of_config, of_git, of_url, acme.tools.hello, acme.tarred.hello]\n",
     );
     write_role(&app, "ansible/roles/of_app/", "role-of-app");
+    app.write("ansible/ansible.cfg", "[defaults]\nroles_path = more\n");
+    write_role(&app, "ansible/more/of_config/", "role-of-config");
     app.commit();
     cloud.succeed(&app, "gyron-package", &[]);
     let run = |args: &[&str]| ours(&steady(&app.show(&cloud.run(&app, "gyron-bake", args))));
@@ -218,6 +220,7 @@ fn requirements_are_pinned_and_reach_the_builder_as_they_were_pinned() {
     collection-tarred
     collection-tools
     role-of-app
+    role-of-config
     role-of-git
     role-of-url
     ");

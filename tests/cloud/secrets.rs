@@ -102,6 +102,8 @@ fn app(name: &str) -> App {
          playbook         =",
     );
     app.write("ansible/vaulted.yml", VAULTED);
+    // As it is of use on its author's machine.
+    app.write("ansible/ansible.cfg", "[defaults]\nvault_password_file = ~/.password\nlog_path = /srv/ansible.log\n");
     let (password, token) = (sha256(PASSWORD), sha256(TOKEN));
     app.replace(
         "ansible/site.yml",

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gyron_core::aws::Aws;
-use gyron_core::config::schema::{Bake, Secret};
+use gyron_core::config::schema::Bake;
+use gyron_core::config::secret::Secret;
 use gyron_core::endpoint;
 use gyron_core::failure::Result;
 use serde::Serialize;

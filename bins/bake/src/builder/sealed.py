@@ -109,6 +109,9 @@ class Sealed:
         self.hide = Hiding([*vault.values(), *variables.values()])
         self.folder = tempfile.mkdtemp(prefix="gyron.", dir="/run")
         self.environment, self.arguments = {}, []
+        if vault or variables:
+            # What the app's ansible.cfg has Ansible write of itself is filtered by nobody.
+            self.environment["ANSIBLE_LOG_PATH"] = os.devnull
         files = {name: self.write("vault-" + name, value + "\n") for name, value in vault.items()}
         # By variables, which go before what the app's ansible.cfg names on its authors' machines.
         if "default" in files:

@@ -6,6 +6,7 @@
 pub mod image;
 mod overrides;
 pub mod schema;
+pub mod secret;
 mod trouble;
 
 use std::collections::BTreeMap;
