@@ -12,6 +12,7 @@ mod endurance;
 mod faults;
 mod galaxy;
 mod images;
+mod layers;
 mod log;
 mod orb;
 mod package;

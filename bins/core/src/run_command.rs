@@ -54,7 +54,7 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
         .or_aws("SendCommand")?;
     let id = sent.command().and_then(|command| command.command_id()).unwrap_or_default().to_owned();
     let wait = Wait::new(&script.what, script.deadline + Duration::from_secs(90));
-    let wait = wait.every(Duration::from_millis(1500)).soon();
+    let wait = wait.every(Duration::from_millis(700)).soon();
     let reply = poll_until(console, stop, &wait, async || {
         let asked = aws.ssm.get_command_invocation().command_id(&id).instance_id(instance.as_str()).send().await;
         let seen = match asked {

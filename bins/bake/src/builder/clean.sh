@@ -14,6 +14,10 @@ rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
 rm -f /var/lib/dhcp/*.leases /var/lib/dhcp/*.leases~ /var/lib/NetworkManager/*.lease
 rm -rf /var/lib/systemd/coredump/* /var/crash/*
 find /root /home -maxdepth 3 -path '*/.ssh/authorized_keys' -delete
+# What account tools keep of the state before: one boot more, and it is another.
+rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid-
+# cloud-init writes them at each instance's first boot, and appends to those that it finds: each layer would have them once more.
+rm -f /etc/sudoers.d/90-cloud-init-users
 # The builder's own name, which cloud-init writes; one that the play gave stays.
 case "$(hostname)" in
   ip-* | i-*)
@@ -57,4 +61,3 @@ ExecStop=/bin/sh /run/gyron-seal.sh
 UNIT
 systemctl daemon-reload
 systemctl start gyron-seal.service
-sync
