@@ -73,3 +73,47 @@ fn three_of_four_choices_have_no_capacity() {
     let asked = own.calls().iter().filter(|call| call["action"] == "RunInstances").count();
     assert_eq!(asked, 4, "each choice is asked once: {shown}");
 }
+
+#[test]
+fn what_ec2_does_not_know_of_yet_is_asked_for_again() {
+    let (own, app) = packaged(&Cloud::of_tests(), "unsettled");
+    let lag = |action: &str, code: &str, message: &str| {
+        own.fault(&["fail", action, "--error", code, "--status", "400", "--message", message, "--first", "2"])
+    };
+    let profile =
+        "Value (gyron-builder) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
+    let state = "Invalid value 'i-0' for instanceId. Instance is not in state 'running' or 'stopping' or 'stopped'";
+    let faults = [
+        lag("RunInstances", "InvalidParameterValue", profile),
+        lag("StopInstances", "InvalidInstanceID.NotFound", "The instance ID 'i-0' does not exist"),
+        lag("CreateImage", "InvalidParameterValue", state),
+        lag("TerminateInstances", "InvalidInstanceID.NotFound", "The instance ID 'i-0' does not exist"),
+    ];
+    bake(&own, &app, "unsettled", &[]);
+    assert!(faults.iter().all(|fault| fault.hits() == 2));
+}
+
+/// A bake dies right after a call, EC2 shows its effect late, and the next bake begins at once.
+fn killed_after(action: &str, name: &str) {
+    let (own, app) = packaged(&Cloud::of_tests(), name);
+    let stale = own.fault(&["stale", "10s"]);
+    let kill = own.fault(&["kill", action, "--after", "--nth", "1"]);
+    assert_eq!(own.run(&app, "gyron-bake", &[]).status.code(), None, "it is killed");
+    assert_eq!(kill.hits(), 1);
+    drop(kill);
+    let output = own.run(&app, "gyron-bake", &[]);
+    assert!(output.status.success(), "{}", app.show(&output));
+    drop(stale);
+    let stands = machines(&own, name);
+    assert_eq!(stands.len(), 2, "an image and its snapshot, nothing else: {stands:?}\n{}", app.show(&output));
+}
+
+#[test]
+fn a_builder_that_does_not_show_yet_is_cleared_away_all_the_same() {
+    killed_after("RunInstances", "latebuilder");
+}
+
+#[test]
+fn an_image_that_does_not_show_yet_is_taken_up_all_the_same() {
+    killed_after("CreateImage", "lateimage");
+}

@@ -13,6 +13,7 @@ mod faults;
 mod galaxy;
 mod images;
 mod layers;
+mod kills;
 mod log;
 mod orb;
 mod package;

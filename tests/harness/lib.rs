@@ -11,6 +11,7 @@ use regex::Regex;
 use tempfile::TempDir;
 
 pub mod cloud;
+pub mod kills;
 pub mod load;
 
 /// The folder of the built programs: beside the folder in which cargo puts tests.
@@ -19,8 +20,9 @@ pub mod load;
 /// Where they have not been built: `scripts/test` builds them first.
 #[must_use]
 pub fn programs() -> PathBuf {
-    let own = std::env::current_exe().expect("a test knows its own path");
-    let folder = own.parent().and_then(Path::parent).expect("tests stand in target/debug/deps").to_owned();
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let folder = own.parent().expect("a program stands in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned();
     assert!(folder.join("gyron-rehearse").is_file(), "gyron's programs are not built: run scripts/test");
     folder
 }

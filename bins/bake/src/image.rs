@@ -4,26 +4,37 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{AttributeValue, ImageState, InstanceStateName, ResourceType};
 use gyron_core::aws::{Aws, OrAws as _, code};
+use gyron_core::consistency::settled;
+use gyron_core::console::Console;
 use gyron_core::failure::{Failure, Result};
 use gyron_core::ids::{ImageId, InstanceId};
 use gyron_core::instance::{self, tag_specification};
 use gyron_core::names::Tags;
 use gyron_core::step::Context;
+use gyron_core::stop::Stop;
 use gyron_core::wait::{Look, Wait, poll_until};
 
 /// Stops the builder: that is what flushes its disk.
 pub(crate) async fn stop_builder(context: &Context, aws: &Aws, builder: &InstanceId, deadline: Duration) -> Result<()> {
-    aws.ec2.stop_instances().instance_ids(builder.as_str()).send().await.or_aws("StopInstances")?;
+    let stop = async || aws.ec2.stop_instances().instance_ids(builder.as_str()).send().await;
+    settled(&context.console, &context.stop, "StopInstances", stop).await?.or_aws("StopInstances")?;
     instance::wait_for(aws, &context.console, &context.stop, builder, &InstanceStateName::Stopped, deadline).await
 }
 
 /// Asks for an image of the stopped builder, tagged from the beginning with its snapshots.
-pub(crate) async fn create(aws: &Aws, builder: &InstanceId, name: &str, tags: &Tags) -> Result<ImageId> {
+pub(crate) async fn create(
+    context: &Context,
+    aws: &Aws,
+    builder: &InstanceId,
+    name: &str,
+    tags: &Tags,
+) -> Result<ImageId> {
     let mut create = aws.ec2.create_image().instance_id(builder.as_str()).name(name);
     for kind in [ResourceType::Image, ResourceType::Snapshot] {
         create = create.tag_specifications(tag_specification(kind, tags, name));
     }
-    let created = create.send().await.or_aws("CreateImage")?;
+    let created = settled(&context.console, &context.stop, "CreateImage", async || create.clone().send().await).await?;
+    let created = created.or_aws("CreateImage")?;
     let id = created.image_id().ok_or_else(|| Failure::aws("CreateImage answered without an image"))?;
     Ok(ImageId::new(id))
 }
@@ -70,7 +81,9 @@ pub(crate) async fn remove(aws: &Aws, image: &ImageId) -> Result<()> {
             .already(format!("{image} and its snapshots may still be there and cost money"))
             .hint(format!("aws ec2 deregister-image --image-id {image} --delete-associated-snapshots"))
     };
-    match aws.ec2.deregister_image().image_id(image.as_str()).delete_associated_snapshots(true).send().await {
+    let deregister =
+        async || aws.ec2.deregister_image().image_id(image.as_str()).delete_associated_snapshots(true).send().await;
+    match settled(&Console::new(), &Stop::never(), "DeregisterImage", deregister).await? {
         Err(error) if matches!(code(&error), Some("InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable")) => Ok(()),
         other => other.map(|_| ()).or_aws("DeregisterImage").map_err(remains),
     }

@@ -11,6 +11,7 @@ use crate::known;
 use crate::layer::{Work, log_folder};
 use crate::leftovers;
 use crate::log::Log;
+use crate::sighting;
 
 /// With what the keys of all leases of the app's bakes begin.
 pub(crate) fn leases(registry: &Registry) -> String {
@@ -61,6 +62,7 @@ pub(crate) async fn bake(work: &Work<'_>, fingerprint: &Digest, fresh: bool) -> 
 /// Takes the image that another bake has brought or begun, else bakes one.
 async fn under_lease(work: &Work<'_>, fingerprint: &Digest, fresh: bool, lease: &Lease) -> Result<ImageId> {
     let (context, app) = (work.context, work.context.config.app());
+    sighting::wait(work, fingerprint, lease).await?;
     let standing = if fresh { Vec::new() } else { known::available(work.aws, app, fingerprint).await? };
     if let Some(standing) = known::choose(standing, work.settings.max_age, Timestamp::now()) {
         context.console.say(format!("  it brought {}", standing.image));

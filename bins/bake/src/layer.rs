@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::playbook::Playbook;
 use crate::requirements::{Resolved, Wanted};
 use crate::toolkit::{self, Toolkit};
-use crate::{builder, image, packages, requirements, secrets};
+use crate::{builder, image, packages, requirements, secrets, sighting};
 
 /// Where a run's job, playbook and log lie while it bakes a layer.
 pub(crate) fn folder(registry: &Registry, run: &str, layer: &str) -> String {
@@ -140,7 +140,7 @@ impl Work<'_> {
         let release = if self.layer.release { ", release" } else { "" };
         phase.done(format!("ready: {}, playbook{release}", toolkit.name));
 
-        lease.say("starting a builder");
+        lease.say(sighting::STARTING);
         lease.check()?;
         let builder = instance::start(aws, &context.console, &context.stop, &self.instance(fingerprint)?).await?;
         made.builder = Some(builder.clone());
@@ -161,7 +161,7 @@ impl Work<'_> {
         image::stop_builder(context, aws, &builder, self.left()?).await?;
         phase.done("cleaned up and stopped");
 
-        lease.say("making the image");
+        lease.say(sighting::MAKING);
         // Whoever has taken the bake over makes it: two would be one too many.
         lease.check()?;
         let image = self.image(&builder, fingerprint).await?;
@@ -236,7 +236,7 @@ impl Work<'_> {
             of = &version.name;
         }
         let name = format!("{}-{of}-{}", context.config.app(), context.run);
-        image::create(self.aws, builder, &name, &context.tags(Step::Bake, None, more)).await
+        image::create(context, self.aws, builder, &name, &context.tags(Step::Bake, None, more)).await
     }
 
     /// The release, where it comes to this layer.

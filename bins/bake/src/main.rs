@@ -19,6 +19,7 @@ mod playbook;
 mod prune;
 mod requirements;
 mod secrets;
+mod sighting;
 mod sweep;
 mod toolkit;
 

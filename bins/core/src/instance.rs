@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, ResourceType, Tag, TagSpecification};
 
 use crate::aws::{Aws, OrAws as _, code};
+use crate::consistency::settled;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::ids::InstanceId;
@@ -137,12 +138,16 @@ pub async fn terminate(aws: &Aws, console: &Console, instance: &InstanceId) -> R
             .already(format!("{instance} may still run and cost money"))
             .hint(format!("aws ec2 terminate-instances --instance-ids {instance}"))
     };
-    match aws.ec2.terminate_instances().instance_ids(instance.as_str()).send().await {
+    // Clean-up goes on after a signal: nothing stops it but its own deadline.
+    let never = Stop::never();
+    // What was started a moment ago may not be known yet, and would go on costing money.
+    let asked = settled(console, &never, "TerminateInstances", async || {
+        aws.ec2.terminate_instances().instance_ids(instance.as_str()).send().await
+    });
+    match asked.await? {
         Err(error) if code(&error) == Some("InvalidInstanceID.NotFound") => return Ok(()),
         other => other.or_aws("TerminateInstances").map_err(remains)?,
     };
-    // Clean-up goes on after a signal: nothing stops it but its own deadline.
-    let never = Stop::never();
     wait_for(aws, console, &never, instance, &InstanceStateName::Terminated, Duration::from_secs(300))
         .await
         .map_err(remains)

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod archive;
 pub mod aws;
 pub mod config;
+pub mod consistency;
 pub mod console;
 pub mod current;
 pub mod edge;

@@ -92,6 +92,9 @@ pub enum FaultCommand {
         /// Its HTTP status; unless told what such a code usually has
         #[arg(long, value_name = "NUMBER", requires = "error")]
         status: Option<u16>,
+        /// Its sentence, where callers read that
+        #[arg(long, value_name = "TEXT", requires = "error")]
+        message: Option<String>,
         #[command(flatten)]
         hit: Hit,
     },
@@ -177,6 +180,9 @@ pub struct Hit {
     /// Calls of this service only, as a signature names it: ec2, s3, ssm, elasticloadbalancing, autoscaling …
     #[arg(long, value_name = "SERVICE")]
     pub service: Option<String>,
+    /// Calls of S3 only that are about an object with this in its bucket and key
+    #[arg(long, value_name = "TEXT")]
+    pub object: Option<String>,
     #[command(flatten)]
     pub scope: Scope,
 }

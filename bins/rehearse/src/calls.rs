@@ -16,6 +16,9 @@ pub struct Call {
     pub service: String,
     /// `RunInstances` …
     pub action: String,
+    /// S3's bucket and key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// The HTTP status of the answer; 0 where the caller was killed and got none.
     pub status: u16,
     /// From the request's head to the answer's end, in milliseconds.
@@ -112,6 +115,7 @@ mod tests {
             time: "2026-11-23T14:00:00Z".to_owned(),
             service: "ec2".to_owned(),
             action: "RunInstances".to_owned(),
+            object: None,
             status: 200,
             ms: 21.5,
             error: None,

@@ -7,10 +7,10 @@ use aws_sdk_ec2::types::{
     InstanceMetadataTagsState, InstanceType, ResourceType, ShutdownBehavior,
 };
 use base64::Engine as _;
-use tokio::time::Instant;
 
 use super::tag_specification;
 use crate::aws::{Aws, OrAws as _, code};
+use crate::consistency::settled;
 use crate::console::{Console, span};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -92,17 +92,13 @@ pub async fn start(aws: &Aws, console: &Console, stop: &Stop, order: &Order) -> 
     let user_data = base64::engine::general_purpose::STANDARD.encode(user_data(aws, order.patience).await?);
     let choices = choices(order);
     let (mut attempt, mut last) = (0, Vec::new());
-    let begun = Instant::now();
     let wait = Wait::new("capacity", order.capacity).every(AGAIN);
     let started = poll_until(console, stop, &wait, async || {
         let mut refusals = Vec::new();
         for (kind, subnet) in &choices {
             stop.check()?;
-            match ask(aws, order, (kind, *subnet), attempt, &user_data).await {
+            match ask(aws, console, stop, order, (kind, *subnet), attempt, &user_data).await {
                 Ok(Asked::Started(id)) => return Ok(Look::Done(id)),
-                Err(failure) if of_the_profile(&failure) && begun.elapsed() < UNSEEN => {
-                    return Ok(Look::Pending(format!("the instance profile {} is not to be seen yet", order.profile)));
-                }
                 Err(failure) => return Err(failure),
                 Ok(Asked::Refused(refusal)) => {
                     if last.is_empty() {
@@ -131,9 +127,6 @@ pub async fn start(aws: &Aws, console: &Console, stop: &Stop, order: &Order) -> 
 /// How long after a round of refusals all are asked again.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// How long EC2 may not see an instance profile that IAM has just made.
-const UNSEEN: Duration = Duration::from_secs(20);
-
 /// Types and subnets, each type in each subnet.
 fn choices(order: &Order) -> Vec<(&str, Option<&str>)> {
     let subnets: Vec<Option<&str>> = match order.subnets.as_slice() {
@@ -152,6 +145,8 @@ enum Asked {
 
 async fn ask(
     aws: &Aws,
+    console: &Console,
+    stop: &Stop,
     order: &Order,
     (kind, subnet): (&str, Option<&str>),
     attempt: u32,
@@ -189,7 +184,8 @@ async fn ask(
     if !order.security_groups.is_empty() {
         run = run.set_security_group_ids(Some(order.security_groups.clone()));
     }
-    match run.send().await {
+    // The image of the layer below and the instance profile may have been made a moment ago.
+    match settled(console, stop, "RunInstances", async || run.clone().send().await).await? {
         Ok(started) => {
             let id = started.instances().first().and_then(|instance| instance.instance_id());
             let id = id.ok_or_else(|| Failure::aws("RunInstances answered without an instance"))?;

@@ -48,7 +48,7 @@ pub async fn run(cloud: &Cloud, command: FaultCommand) -> Result<()> {
 /// The fault that was typed.
 fn asked_for(command: FaultCommand) -> Result<Fault> {
     let of_calls = |what, hit: Hit, action| {
-        let Hit { nth, every, first, share, seed, service, scope } = hit;
+        let Hit { nth, every, first, share, seed, service, object, scope } = hit;
         let which = match (nth, every, first, share) {
             (Some(n), ..) => Which::Nth(n),
             (_, Some(m), ..) => Which::Every(m),
@@ -56,7 +56,7 @@ fn asked_for(command: FaultCommand) -> Result<Fault> {
             (.., Some(share)) => Which::Share { share, seed },
             _ => Which::Each,
         };
-        Fault { what, calls: Calls { key: scope.key, service, action }, which }
+        Fault { what, calls: Calls { key: scope.key, service, action, object }, which }
     };
     let of_things = |what, scope: Scope| {
         let calls = Calls { key: scope.key, ..Calls::default() };
@@ -64,7 +64,9 @@ fn asked_for(command: FaultCommand) -> Result<Fault> {
     };
     Ok(match command {
         FaultCommand::Throttle { action, hit } => of_calls(What::Throttle, hit, action),
-        FaultCommand::Fail { action, error, status, hit } => of_calls(What::Fail { code: error, status }, hit, action),
+        FaultCommand::Fail { action, error, status, message, hit } => {
+            of_calls(What::Fail { code: error, status, message }, hit, action)
+        }
         FaultCommand::Delay { by, action, hit } => of_calls(What::Delay(by), hit, action),
         FaultCommand::Kill { action, before: _, after, hit } => {
             of_calls(What::Kill(if after { When::After } else { When::Before }), hit, action)
@@ -139,6 +141,10 @@ mod tests {
                 "fail with InternalError (500): the first 3, of CreateImage",
             ),
             (&["delay", "1500ms", "StopInstances", "--every", "2"], "delay by 1.5s: one in 2, of StopInstances"),
+            (
+                &["kill", "PutObject", "--object", "/leases/", "--before"],
+                "kill before: of PutObject, about /leases/",
+            ),
             (&["stale", "30s"], "stale by 30s"),
             (&["no-capacity", "--type", "t3.small", "--zone", "us-east-1a"], "no capacity for t3.small in us-east-1a"),
             (&["no-agent", "--key", "AKIA1"], "no agent: by AKIA1"),

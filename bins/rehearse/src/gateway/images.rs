@@ -93,8 +93,10 @@ impl Gateway {
         let shown = self.shown(&instance);
         if !matches!(shown, InstanceState::Running | InstanceState::Stopped) {
             return Err(Refusal::client(
-                "IncorrectState",
-                format!("Instance '{instance}' is not in state 'running' or 'stopped': it is {}", shown.name()),
+                "InvalidParameterValue",
+                format!(
+                    "Invalid value '{instance}' for instanceId. Instance is not in state 'running' or 'stopping' or 'stopped'"
+                ),
             ));
         }
         name_is_free(&self.moto, &name).await?;

@@ -224,8 +224,9 @@ impl Gateway {
         };
         let asked = Asked::of(&parts, form.as_ref());
         let id = request_id(asked.protocol);
+        let object = (asked.service == "s3").then(|| parts.uri.path().trim_start_matches('/').to_owned());
         let from = self.whereabouts(peer.ip());
-        let Strike { delay, refusal, kill, by } = self.faults.strike(&asked, from == From::Steps);
+        let Strike { delay, refusal, kill, by } = self.faults.strike(&asked, object.as_deref(), from == From::Steps);
         tokio::time::sleep(delay).await;
         let served = match (kill, refusal) {
             (Some(When::Before), _) => None,
@@ -247,6 +248,7 @@ impl Gateway {
                 time,
                 service: asked.service,
                 action: asked.action,
+                object,
                 status: response.as_ref().map_or(0, |response| response.status().as_u16()),
                 ms: 0.0,
                 error: error.flatten(),

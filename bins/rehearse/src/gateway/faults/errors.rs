@@ -25,9 +25,10 @@ pub fn throttled(asked: &Asked) -> Option<Refusal> {
 
 /// The refusal of a call at which the service broke, or the one that is wished.
 #[must_use]
-pub fn failed(asked: &Asked, code: Option<&str>, status: Option<u16>) -> Option<Refusal> {
+pub fn failed(asked: &Asked, code: Option<&str>, status: Option<u16>, message: Option<&str>) -> Option<Refusal> {
     if let Some(code) = code {
-        return Some(refusal(status.unwrap_or(usual_status(code)), code, "the rehearsal was told to fail this call"));
+        let message = message.unwrap_or("the rehearsal was told to fail this call");
+        return Some(refusal(status.unwrap_or(usual_status(code)), code, message));
     }
     let (code, message) = match asked.protocol {
         Protocol::Ec2 => ("InternalError", "An internal error has occurred"),
@@ -95,11 +96,11 @@ mod tests {
         ] {
             let asked = asked(service, protocol);
             assert_eq!(said(throttled(&asked)).as_deref(), throttle);
-            assert_eq!(said(failed(&asked, None, None)).as_deref(), broken);
+            assert_eq!(said(failed(&asked, None, None, None)).as_deref(), broken);
         }
         let ec2 = asked("ec2", Protocol::Ec2);
-        assert_eq!(said(failed(&ec2, Some("Unavailable"), None)).unwrap(), "503 Unavailable");
-        assert_eq!(said(failed(&ec2, Some("IncorrectState"), None)).unwrap(), "400 IncorrectState");
-        assert_eq!(said(failed(&ec2, Some("InternalError"), Some(503))).unwrap(), "503 InternalError");
+        assert_eq!(said(failed(&ec2, Some("Unavailable"), None, None)).unwrap(), "503 Unavailable");
+        assert_eq!(said(failed(&ec2, Some("IncorrectState"), None, None)).unwrap(), "400 IncorrectState");
+        assert_eq!(said(failed(&ec2, Some("InternalError"), Some(503), None)).unwrap(), "503 InternalError");
     }
 }

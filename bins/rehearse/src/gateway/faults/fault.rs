@@ -31,6 +31,8 @@ pub enum What {
         code: Option<String>,
         /// The HTTP status.
         status: Option<u16>,
+        /// The sentence.
+        message: Option<String>,
     },
     /// The call is served so much later.
     Delay(Span),
@@ -69,6 +71,8 @@ pub struct Calls {
     pub service: Option<String>,
     /// `RunInstances` …
     pub action: Option<String>,
+    /// About an S3 object with this in its bucket and key.
+    pub object: Option<String>,
 }
 
 /// Which of the calls that a fault concerns, counted from 1 since it was set.
@@ -102,6 +106,8 @@ pub struct Seen<'a> {
     pub service: &'a str,
     /// Its action.
     pub action: &'a str,
+    /// S3's bucket and key.
+    pub object: Option<&'a str>,
 }
 
 /// The services whose errors are known here.
@@ -117,6 +123,7 @@ impl Calls {
         self.key.as_deref().is_none_or(|key| call.key == Some(key))
             && self.service.as_deref().is_none_or(|service| call.service == service)
             && self.action.as_deref().is_none_or(|action| call.action == action)
+            && self.object.as_deref().is_none_or(|part| call.object.is_some_and(|object| object.contains(part)))
     }
 }
 
@@ -161,10 +168,10 @@ impl Fault {
     /// Why not, in words.
     pub fn check(&self) -> Result<(), String> {
         self.which.check()?;
-        let Calls { service, action, .. } = &self.calls;
+        let Calls { service, action, object, .. } = &self.calls;
         let of_calls = matches!(self.what, What::Throttle | What::Fail { .. } | What::Delay(_) | What::Kill(_));
-        if !of_calls && (service.is_some() || action.is_some()) {
-            return Err(format!("{} has its own actions: name neither service nor action", self.what));
+        if !of_calls && (service.is_some() || action.is_some() || object.is_some()) {
+            return Err(format!("{} has its own actions: name neither service nor action nor object", self.what));
         }
         if let Some(service) = service.as_deref().filter(|service| !SERVICES.contains(service)) {
             return Err(format!("how {service} fails is not known here; known are {}", SERVICES.join(", ")));
@@ -173,7 +180,7 @@ impl Fault {
             What::Fail { status: Some(status), .. } if !(400..=599).contains(status) => {
                 Err(format!("an error has a status from 400 to 599, not {status}"))
             }
-            What::Fail { code: None, status: Some(_) } => Err("a status goes with an error code".to_owned()),
+            What::Fail { code: None, status: Some(_), .. } => Err("a status goes with an error code".to_owned()),
             What::Fail { code: Some(code), .. } if code.is_empty() => Err("an error code is missing".to_owned()),
             What::Delay(span) | What::Stale(span) if span.0.is_zero() || span.0.as_secs() > LONGEST => {
                 Err(format!("{span} is not within an hour"))
@@ -191,7 +198,7 @@ impl fmt::Display for What {
         match self {
             What::Throttle => f.write_str("throttle"),
             What::Fail { code: None, .. } => f.write_str("fail"),
-            What::Fail { code: Some(code), status } => {
+            What::Fail { code: Some(code), status, .. } => {
                 write!(f, "fail with {code}")?;
                 status.map_or(Ok(()), |status| write!(f, " ({status})"))
             }
@@ -228,7 +235,7 @@ impl fmt::Display for Which {
 /// `throttle: number 2, of ec2 RunInstances, by AKIA…`
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Calls { key, service, action } = &self.calls;
+        let Calls { key, service, action, object } = &self.calls;
         write!(f, "{}", self.what)?;
         let mut said = Vec::new();
         if self.which != Which::Each {
@@ -238,6 +245,7 @@ impl fmt::Display for Fault {
         if !of.is_empty() {
             said.push(format!("of {}", of.join(" ")));
         }
+        said.extend(object.iter().map(|part| format!("about {part}")));
         said.extend(key.iter().map(|key| format!("by {key}")));
         if said.is_empty() { Ok(()) } else { write!(f, ": {}", said.join(", ")) }
     }
@@ -277,15 +285,18 @@ mod tests {
 
     #[test]
     fn a_call_is_concerned_when_all_that_is_said_holds() {
-        let call = Seen { key: Some("AKIA1"), service: "ec2", action: "RunInstances" };
+        let call = Seen { key: Some("AKIA1"), service: "ec2", action: "RunInstances", object: None };
         let of = |key: Option<&str>, service: Option<&str>, action: Option<&str>| {
             let owned = |text: Option<&str>| text.map(str::to_owned);
-            Calls { key: owned(key), service: owned(service), action: owned(action) }.concern(call)
+            Calls { key: owned(key), service: owned(service), action: owned(action), object: None }.concern(call)
         };
         assert!(of(None, None, None) && of(Some("AKIA1"), Some("ec2"), Some("RunInstances")));
         assert!(
             !of(Some("AKIA2"), None, None) && !of(None, Some("s3"), None) && !of(None, None, Some("StopInstances"))
         );
+        let about = |part: &str| Calls { object: Some(part.to_owned()), ..Calls::default() };
+        let put = Seen { service: "s3", action: "PutObject", object: Some("b/app/leases/x.json"), ..call };
+        assert!(about("/leases/").concern(put) && !about("/records/").concern(put) && !about("/leases/").concern(call));
         assert!(!Calls { key: Some("AKIA1".into()), ..Calls::default() }.concern(Seen { key: None, ..call }));
     }
 
@@ -301,8 +312,8 @@ mod tests {
                 Fault { which: Which::Share { share: 1.5, seed: 0 }, ..fault(What::Throttle) },
                 Some("a share is above 0"),
             ),
-            (fault(What::Fail { code: Some("X".into()), status: Some(200) }), Some("from 400 to 599")),
-            (fault(What::Fail { code: None, status: Some(500) }), Some("goes with an error code")),
+            (fault(What::Fail { code: Some("X".into()), status: Some(200), message: None }), Some("from 400 to 599")),
+            (fault(What::Fail { code: None, status: Some(500), message: None }), Some("goes with an error code")),
             (fault(What::Stale(Span::seconds(0))), Some("not within an hour")),
             (Fault { calls: of("ec2"), ..fault(What::NoAgent) }, Some("has its own actions")),
             (Fault { which: Which::First(1), ..fault(What::Stale(Span::seconds(9))) }, Some("counts no calls")),
@@ -319,7 +330,7 @@ mod tests {
     #[test]
     fn a_fault_reads_as_a_sentence() {
         let calls =
-            Calls { key: Some("AKIA1".into()), service: Some("ec2".into()), action: Some("RunInstances".into()) };
+            Calls { key: Some("AKIA1".into()), service: Some("ec2".into()), action: Some("RunInstances".into()), object: None };
         let fault = Fault { what: What::Kill(When::After), calls, which: Which::Nth(2) };
         assert_eq!(fault.to_string(), "kill after: number 2, of ec2 RunInstances, by AKIA1");
         let text = serde_json::to_string(&fault).unwrap();

@@ -119,8 +119,8 @@ impl Faults {
     }
 
     /// Counts a call and says what it meets. Only steps can be killed.
-    pub(super) fn strike(&self, asked: &Asked, by_a_step: bool) -> Strike {
-        let call = Seen { key: asked.key.as_deref(), service: &asked.service, action: &asked.action };
+    pub(super) fn strike(&self, asked: &Asked, object: Option<&str>, by_a_step: bool) -> Strike {
+        let call = Seen { key: asked.key.as_deref(), service: &asked.service, action: &asked.action, object };
         let mut strike = Strike::default();
         self.set(|set| {
             for standing in &mut set.standing {
@@ -130,7 +130,9 @@ impl Faults {
                 }
                 let refusal = match &fault.what {
                     What::Throttle => errors::throttled(asked),
-                    What::Fail { code, status } => errors::failed(asked, code.as_deref(), *status),
+                    What::Fail { code, status, message } => {
+                        errors::failed(asked, code.as_deref(), *status, message.as_deref())
+                    }
                     What::Delay(_) => None,
                     What::Kill(_) if by_a_step => None,
                     _ => continue,
@@ -153,7 +155,7 @@ impl Faults {
 
     /// Whether a launch of this type in this zone finds capacity.
     pub(super) fn has_capacity(&self, key: Option<&str>, kind: &str, zone: &str) -> bool {
-        let call = Seen { key, service: "ec2", action: "RunInstances" };
+        let call = Seen { key, service: "ec2", action: "RunInstances", object: None };
         self.set(|set| {
             let mut has = true;
             for standing in &mut set.standing {
@@ -170,7 +172,7 @@ impl Faults {
 
     /// Whether the agent of an instance that this key starts now never comes.
     fn mutes(&self, key: Option<&str>) -> bool {
-        let call = Seen { key, service: "ec2", action: "RunInstances" };
+        let call = Seen { key, service: "ec2", action: "RunInstances", object: None };
         self.set(|set| {
             let mut standing = set.standing.iter_mut();
             let found = standing.find(|one| one.fault.what == What::NoAgent && one.fault.calls.concern(call));
@@ -333,7 +335,7 @@ mod tests {
         let faults = Faults::default();
         faults.add(fault(What::Throttle, Which::Nth(2)));
         let codes: Vec<Option<String>> = ["AKIA1", "AKIA2", "AKIA1", "AKIA1"]
-            .map(|key| faults.strike(&asked("StopInstances", key), true).refusal.map(|refusal| refusal.code))
+            .map(|key| faults.strike(&asked("StopInstances", key), None, true).refusal.map(|refusal| refusal.code))
             .into();
         assert_eq!(codes, [None, None, Some("RequestLimitExceeded".to_owned()), None]);
         let standing = &faults.list()[0];
@@ -346,8 +348,8 @@ mod tests {
         for what in [What::Delay(Span::seconds(1)), What::Delay(Span::seconds(2)), What::Throttle] {
             faults.add(fault(what, Which::Each));
         }
-        faults.add(fault(What::Fail { code: None, status: None }, Which::Each));
-        let strike = faults.strike(&asked("RunInstances", "AKIA1"), true);
+        faults.add(fault(What::Fail { code: None, status: None, message: None }, Which::Each));
+        let strike = faults.strike(&asked("RunInstances", "AKIA1"), None, true);
         assert_eq!(strike.delay, Duration::from_secs(3));
         assert_eq!(strike.refusal.unwrap().code, "RequestLimitExceeded");
         assert_eq!(strike.by, ["f1", "f2", "f3", "f4"]);
@@ -357,8 +359,8 @@ mod tests {
     fn nobody_but_a_step_is_killed() {
         let faults = Faults::default();
         faults.add(fault(What::Kill(When::Before), Which::Nth(1)));
-        assert_eq!(faults.strike(&asked("RunInstances", "AKIA1"), false), Strike::default());
-        assert_eq!(faults.strike(&asked("RunInstances", "AKIA1"), true).kill, Some(When::Before));
+        assert_eq!(faults.strike(&asked("RunInstances", "AKIA1"), None, false), Strike::default());
+        assert_eq!(faults.strike(&asked("RunInstances", "AKIA1"), None, true).kill, Some(When::Before));
     }
 
     #[test]
