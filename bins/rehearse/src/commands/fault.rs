@@ -141,10 +141,7 @@ mod tests {
                 "fail with InternalError (500): the first 3, of CreateImage",
             ),
             (&["delay", "1500ms", "StopInstances", "--every", "2"], "delay by 1.5s: one in 2, of StopInstances"),
-            (
-                &["kill", "PutObject", "--object", "/leases/", "--before"],
-                "kill before: of PutObject, about /leases/",
-            ),
+            (&["kill", "PutObject", "--object", "/leases/", "--before"], "kill before: of PutObject, about /leases/"),
             (&["stale", "30s"], "stale by 30s"),
             (&["no-capacity", "--type", "t3.small", "--zone", "us-east-1a"], "no capacity for t3.small in us-east-1a"),
             (&["no-agent", "--key", "AKIA1"], "no agent: by AKIA1"),

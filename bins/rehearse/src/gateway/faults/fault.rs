@@ -329,8 +329,12 @@ mod tests {
 
     #[test]
     fn a_fault_reads_as_a_sentence() {
-        let calls =
-            Calls { key: Some("AKIA1".into()), service: Some("ec2".into()), action: Some("RunInstances".into()), object: None };
+        let calls = Calls {
+            key: Some("AKIA1".into()),
+            service: Some("ec2".into()),
+            action: Some("RunInstances".into()),
+            object: None,
+        };
         let fault = Fault { what: What::Kill(When::After), calls, which: Which::Nth(2) };
         assert_eq!(fault.to_string(), "kill after: number 2, of ec2 RunInstances, by AKIA1");
         let text = serde_json::to_string(&fault).unwrap();
