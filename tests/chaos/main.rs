@@ -4,7 +4,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    clippy::unwrap_used,
+    clippy::expect_used,
     reason = "a program for people, as tests are"
 )]
 

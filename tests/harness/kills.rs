@@ -115,9 +115,9 @@ fn bucket(name: &str) -> String {
 
 /// An object's key, or an id, without what differs from app to app and from run to run.
 fn alike(name: &str, text: &str) -> String {
-    let run = regex::Regex::new(r"\bruns/[0-9a-f]+").expect("a pattern");
+    let run = regex::Regex::new(r"\b[0-9a-f]{16}\b").expect("a pattern");
     let text = text.replace(&format!("{name}/"), "APP/").replace(name, "APP");
-    run.replace_all(&plain(&text), "runs/RUN").into_owned()
+    run.replace_all(&plain(&text), "RUN").into_owned()
 }
 
 /// The longest part of an object's place that is the same for each app and run.
@@ -297,5 +297,32 @@ impl Reference {
             !(sign == Some("+") && known)
         });
         strays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{alike, part};
+
+    #[test]
+    fn objects_of_all_apps_and_runs_are_told_by_what_they_are() {
+        let sha = "9714a13ea7a2381188403c5b01355f2ef10a894aff7f14e59d4b59925215ac59";
+        for (key, said, same) in [
+            (
+                format!("kill-releases/kill/leases/bake-{sha}.json"),
+                "APP-releases/APP/leases/bake-SHA256.json",
+                "leases/bake-",
+            ),
+            (
+                "kill-releases/kill/runs/6b06a96a584f76af/image/playbook.tar.gz".to_owned(),
+                "APP-releases/APP/runs/RUN/image/playbook.tar.gz",
+                "/image/playbook.tar.gz",
+            ),
+            (format!("kill/packages/{sha}/6b06a96a584f76af.txt"), "APP/packages/SHA256/RUN.txt", ""),
+            ("kill-releases/".to_owned(), "APP-releases/", ""),
+        ] {
+            assert_eq!(alike("kill", &key), said);
+            assert_eq!(part(&alike("kill", &key)), same);
+        }
     }
 }

@@ -44,7 +44,7 @@ pub enum Command {
     },
     /// Set faults on a running cloud, each as AWS fails; list and clear them
     #[command(subcommand)]
-    Fault(FaultCommand),
+    Fault(Box<FaultCommand>),
     /// Run a command where the steps run: it reaches the endpoint, the listeners and package registries, no instance
     Exec {
         /// Where the instances are instead: for tools of others that come in by ssh, from a machine of the VPC's own

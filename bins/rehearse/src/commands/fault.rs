@@ -121,7 +121,7 @@ mod tests {
     fn typed(words: &[&str]) -> String {
         let all = ["gyron-rehearse", "fault"].iter().chain(words);
         let Command::Fault(command) = Args::try_parse_from(all).unwrap().command else { panic!("a fault") };
-        asked_for(command).unwrap().to_string()
+        asked_for(*command).unwrap().to_string()
     }
 
     #[test]

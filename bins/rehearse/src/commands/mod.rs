@@ -36,7 +36,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Calls { key } => calls::run(&name, key.as_deref()),
         Command::Fault(fault) => {
             let cloud = standing(&name)?;
-            block_on(fault::run(&cloud, fault))
+            block_on(fault::run(&cloud, *fault))
         }
         // Never in the runtime: a namespace is entered by a thread, and a program is replaced as a whole.
         Command::Exec { in_vpc, command } => exec::run(&standing(&name)?, in_vpc, &command),

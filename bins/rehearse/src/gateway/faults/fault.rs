@@ -156,7 +156,6 @@ fn chance(seed: u64, n: u64) -> f64 {
     let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let of_53_bits = ((z ^ (z >> 31)) >> 11) as f64;
     of_53_bits / (1u64 << 53) as f64
 }
@@ -277,7 +276,6 @@ mod tests {
         #[test]
         fn a_share_is_about_that_share(seed: u64, share in 0.1f64..0.9) {
             let hits = (1..=4000).filter(|n| Which::Share { share, seed }.hits(*n)).count();
-            #[expect(clippy::cast_precision_loss, reason = "a small number")]
             let seen = hits as f64 / 4000.0;
             prop_assert!((seen - share).abs() < 0.05, "{seen} instead of {share}");
         }
