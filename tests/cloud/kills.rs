@@ -23,11 +23,7 @@ fn a_bake_killed_at_any_call_is_made_good_by_the_next_one() {
     let reference = Reference::bake(cloud, Subject { make: thin, layers: 1 }, "kill");
     let points = reference.points(false);
     assert!(points.len() > 30, "{points:?}");
-<<<<<<< HEAD
-    let outcomes = reference.kill_at(cloud, &points, 4, |_, _| {});
-=======
     let outcomes = reference.kill_at(cloud, &points, 4, |_, _| ());
->>>>>>> faults
     let bad: Vec<Outcome> = outcomes.iter().filter(|outcome| !outcome.is_good()).cloned().collect();
     let said: String = bad.iter().map(|outcome| format!("--- {}\n{}", outcome.point, outcome.said)).collect();
     assert!(bad.is_empty(), "{}\n{said}", table(&bad));

@@ -22,6 +22,8 @@ impl Console {
             if let Ok(style) = ProgressStyle::with_template("  {spinner} {wide_msg}") {
                 bar.set_style(style);
             }
+            // Nothing moves before something is waited for.
+            bar.finish_and_clear();
             Arc::new(bar)
         });
         Console { live }
@@ -62,8 +64,7 @@ impl Console {
 
     fn clear(&self) {
         if let Some(bar) = &self.live {
-            bar.set_message("");
-            bar.suspend(|| {});
+            bar.finish_and_clear();
         }
     }
 }
@@ -92,6 +93,9 @@ impl Waiting {
         let elapsed = self.begun.elapsed();
         let line = format!("{}: {state} ({})", self.what, span(Duration::from_secs(elapsed.as_secs())));
         if let Some(bar) = &self.console.live {
+            if bar.is_finished() {
+                bar.reset();
+            }
             bar.set_message(line);
             bar.tick();
         } else if self.beat.elapsed() >= HEARTBEAT {
