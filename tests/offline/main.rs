@@ -176,6 +176,50 @@ fn files_of_a_layer_that_are_not_there_are_named() {
 }
 
 #[test]
+fn a_base_image_given_by_its_id_needs_no_lock() {
+    let app = App::small();
+    app.replace(
+        "gyron.toml",
+        "{ ssm = \"/aws/service/debian/release/12/latest/amd64\" }",
+        "{ id = \"ami-0123456789abcdef0\" }",
+    );
+    insta::assert_snapshot!(app.run("gyron-bake", &["outdated"]), @"
+    exit 0
+    --- stdout
+    nothing is to be pinned: gyron.toml names the base image by its id, and no playbook has requirements
+    --- stderr
+    ");
+    insta::assert_snapshot!(app.run("gyron-bake", &["update"]), @"
+    exit 0
+    --- stdout
+    nothing is to be pinned: gyron.toml names the base image by its id, and no playbook has requirements
+    --- stderr
+    ");
+    assert!(!app.path().join("gyron.lock").exists());
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_is_pointed_at() {
+    let app = App::small();
+    app.write("gyron.lock", "version = 1\n<<<<<<< HEAD\n");
+    insta::assert_snapshot!(app.run("gyron-bake", &["outdated"]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: gyron.lock line 2: key with no value, expected `=`
+    hint: a conflict of two branches? `gyron-bake update` writes it anew
+    ");
+    app.write("gyron.lock", "version = 2\n");
+    insta::assert_snapshot!(app.run("gyron-bake", &["update"]), @"
+    exit 3
+    --- stdout
+    --- stderr
+    error: gyron.lock has the format 2, this gyron reads 1
+    hint: take the gyron that wrote it
+    ");
+}
+
+#[test]
 fn a_step_without_the_record_before_it_says_which_command_makes_it() {
     let app = App::small();
     insta::assert_snapshot!(app.run("gyron-bake", &[]), @"

@@ -64,6 +64,10 @@ impl std::fmt::Display for Change {
 pub(crate) async fn outdated(context: &Context) -> Result<()> {
     let config = &context.config;
     let Some(lock) = Lock::read(&config.root)? else {
+        if !asks(config)? {
+            let nothing = serde_json::json!({ "outdated": false, "changes": [] });
+            return context.print_result(&nothing, NOTHING_TO_PIN);
+        }
         return Err(Failure::refused(format!("{FILE_NAME} is missing: nothing is pinned yet"))
             .hint("`gyron-bake update` makes it; commit it beside gyron.toml"));
     };
@@ -91,32 +95,46 @@ pub(crate) async fn outdated(context: &Context) -> Result<()> {
 /// Usage (2): the base image is not there. Refused (3): a newer gyron wrote the lock. AWS (4).
 pub(crate) async fn update(context: &Context) -> Result<()> {
     let config = &context.config;
-    let aws = context.aws().await;
-    let found = resolve(context, &aws).await?;
     let before = match Lock::read(&config.root) {
         // One that can't be read is written anew: that is the way out of a conflict.
-        Err(failure) if failure.exit() == Exit::Usage => None,
-        read => read?,
+        Err(failure) if failure.exit() == Exit::Usage => Some(None),
+        read => read?.map(Some),
     };
+    if before.is_none() && !asks(config)? {
+        return said(context, false, &[], &[NOTHING_TO_PIN.to_owned()]);
+    }
+    let before = before.flatten();
+    let aws = context.aws().await;
+    let found = resolve(context, &aws).await?;
     let new = before.as_ref() != Some(&found);
     let changes = changes(&before.unwrap_or_else(Lock::empty), &found, Timestamp::now());
-    if context.plan {
-        let mut lines: Vec<String> = changes.iter().map(|change| format!("pin {change}")).collect();
-        if !new {
-            lines.push(format!("change nothing: {FILE_NAME} is up to date"));
-        }
-        return context.show_plan(&lines);
-    }
-    if new {
+    let lines = match (new, changes.as_slice()) {
+        (false, _) => vec![format!("{FILE_NAME} is up to date")],
+        (true, []) => vec![format!("the same as before, in a {FILE_NAME} that is written anew")],
+        (true, changes) => changes.iter().map(ToString::to_string).collect(),
+    };
+    if new && !context.plan {
         found.write(&config.root)?;
     }
-    let mut lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    match (new, lines.is_empty()) {
-        (false, _) => lines.push(format!("{FILE_NAME} is up to date")),
-        (true, true) => lines.push(format!("{FILE_NAME} is written anew, and pins the same as before")),
-        (true, false) => {}
+    said(context, new, &changes, &lines)
+}
+
+/// Says what was written, or with `--plan` would be.
+fn said(context: &Context, written: bool, changes: &[Change], lines: &[String]) -> Result<()> {
+    if context.plan {
+        let what = if written { "pin" } else { "change nothing:" };
+        return context.show_plan(&lines.iter().map(|line| format!("{what} {line}")).collect::<Vec<_>>());
     }
-    context.print_result(&serde_json::json!({ "written": new, "changes": changes }), &lines.join("\n"))
+    context.print_result(&serde_json::json!({ "written": written, "changes": changes }), &lines.join("\n"))
+}
+
+const NOTHING_TO_PIN: &str =
+    "nothing is to be pinned: gyron.toml names the base image by its id, and no playbook has requirements";
+
+/// Whether gyron.toml and the playbooks ask for anything that may be another tomorrow.
+fn asks(config: &Config) -> Result<bool> {
+    let question = Question::of(&config.tables.region, &config.bake()?.base);
+    Ok(question.is_some() || !wanted(config)?.is_empty())
 }
 
 /// What the lock would hold, were it written now.
