@@ -152,7 +152,9 @@ impl Work<'_> {
         let file = self.log_file();
         log.keep(&context.config.root.join(&file))?;
         let played = builder::play(context, aws, &builder, (&job.url, &job.sha256), &mut log, self.left()?).await;
-        played.map_err(|failure| failure.hint(format!("the whole log is in {file}")))?;
+        // Where it failed before the play began there is nothing in it.
+        let told = context.config.root.join(&file).metadata().is_ok_and(|it| it.len() > 0);
+        played.map_err(|failure| if told { failure.hint(format!("the whole log is in {file}")) } else { failure })?;
         phase.done(format!("played {}", self.layer.playbook));
         log.say_slowest();
 

@@ -7,6 +7,7 @@ pub mod image;
 mod overrides;
 pub mod schema;
 pub mod secret;
+pub mod span;
 mod trouble;
 
 use std::collections::BTreeMap;
