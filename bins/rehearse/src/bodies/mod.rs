@@ -130,13 +130,22 @@ impl Bodies {
     /// Where the instance has no body, or podman fails.
     pub async fn commit(&self, instance_id: &str, image_id: &str) -> Result<()> {
         let _turn = self.turn(instance_id).lock_owned().await;
-        self.podman
-            .command()
-            .args(["commit", "-q", "--pause", &self.container(instance_id), &self.image(image_id)])
-            .within(Duration::from_secs(10 * 60))
-            .run()
-            .await
-            .map(drop)
+        let commit = || {
+            self.podman
+                .command()
+                .args(["commit", "-q", "--pause", &self.container(instance_id), &self.image(image_id)])
+                .within(Duration::from_secs(10 * 60))
+        };
+        let mut committed = commit().run().await;
+        // A body that starts many processes at once, as while it boots, can't always be frozen; a moment later it can.
+        for _ in 0..5 {
+            if committed.as_ref().err().is_none_or(|failure| !failure.report().contains("unable to freeze")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            committed = commit().run().await;
+        }
+        committed.map(drop)
     }
 
     /// CreateImage as AWS does it by default: shuts the running instance down, commits, and boots it again.

@@ -31,9 +31,11 @@ pub const DEBIAN_ACCOUNT: &str = "136693071363";
 pub const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// What moto is started by, and mended with.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("start.py", include_str!("start.py")),
+    ("image_attributes.py", include_str!("image_attributes.py")),
     ("images.py", include_str!("images.py")),
+    ("snapshots.py", include_str!("snapshots.py")),
     ("volumes.py", include_str!("volumes.py")),
 ];
 
