@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let cloud = &own.cloud;
     let before = everything(cloud);
     eprintln!("a bake that nobody kills");
-    let reference = Reference::bake(cloud, Subject { make: shop, layers: 1 }, "chaos");
+    let reference = Reference::bake(cloud, Subject { make: shop, layers: 2 }, "chaos");
     let all = reference.points(true);
     let points: Vec<_> = all.iter().take(last).skip(first.saturating_sub(1)).cloned().collect();
     eprintln!("{} calls, {} points to kill at; {} of them now", reference.calls.len(), all.len(), points.len());
