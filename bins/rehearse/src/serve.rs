@@ -153,7 +153,7 @@ async fn way_out(client: &moto::client::Client) -> Result<(), Refusal> {
     let made = ask(Params::action("CreateInternetGateway")).await?;
     let gateway = made.get(&["internetGateway", "internetGatewayId"]).to_owned();
     ask(Params::action("AttachInternetGateway").and("InternetGatewayId", &gateway).and("VpcId", &vpc)).await?;
-    let route = Params::action("CreateRoute").and("RouteTableId", &table.unwrap_or_default());
+    let route = Params::action("CreateRoute").and("RouteTableId", table.unwrap_or_default());
     ask(route.and("DestinationCidrBlock", "0.0.0.0/0").and("GatewayId", &gateway)).await.map(drop)
 }
 

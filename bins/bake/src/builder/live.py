@@ -11,7 +11,7 @@ import urllib.request
 
 # A line without end must not fill anybody's memory.
 LONGEST = 16 * 1024
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 BEAT = 0.4
 
 # By which the callback marks what is an event, on the play's own output: so events and lines keep their order.
