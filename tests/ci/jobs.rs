@@ -240,7 +240,7 @@ fn a_context_that_is_not_there_keeps_the_job_from_running() {
     build | hint: add a table [more] to contexts.toml, or name another file by --contexts
 
     workflow main was not authorized (TIME)
-      build  was not authorized  0s  there is no context more
+      build  was not authorized  there is no context more
     logs, artifacts and test results: APP/.gyron/ci
     error: the workflow main was not authorized
     ");

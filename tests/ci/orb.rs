@@ -128,7 +128,8 @@ fn a_parameter_of_one_name_is_the_same_everywhere() {
 }
 
 /// What the orb leaves to a person at a laptop.
-const BY_HAND: [&str; 8] = ["--fresh", "--yes", "--set", "--plan", "--json", "--target", "--help", "--version"];
+const BY_HAND: [&str; 9] =
+    ["--fresh", "--keep-on-failure", "--yes", "--set", "--plan", "--json", "--target", "--help", "--version"];
 
 #[test]
 fn the_programs_flags_are_the_orbs_parameters_or_are_left_out_on_purpose() {

@@ -223,7 +223,10 @@ fn table(console: &Console, report: &Report) {
         };
         let mut line = format!("  {:width$}  {colour}{}{colour:#}", job.name, job.state);
         if let Some(outcome) = &job.outcome {
-            line += &format!("  {}", span(outcome.took));
+            // One that was kept from running took no time.
+            if outcome.status != Status::Unauthorized {
+                line += &format!("  {}", span(outcome.took));
+            }
             if outcome.tests.all > 0 {
                 line += &format!("  {} tests, {} failed", outcome.tests.all, outcome.tests.failed);
             }
