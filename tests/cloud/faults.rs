@@ -124,7 +124,7 @@ fn what_is_new_or_changed_shows_only_after_a_while() {
     let own = cloud.called_by("stale");
     let old = launched(&own, &[]);
     old.until("running");
-    let fault = own.fault(&["stale", "15s"]);
+    let fault = own.fault(&["stale", "45s"]);
 
     let begun = Instant::now();
     let tag = "ResourceType=instance,Tags=[{Key=stale,Value=yes}]";
@@ -143,13 +143,13 @@ fn what_is_new_or_changed_shows_only_after_a_while() {
     assert!(!listed().contains(&old.id));
     let running = ["ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=running"];
     assert!(own.select(&running, "Reservations[].Instances[].InstanceId").contains(&old.id), "it is listed as it was");
-    assert!(begun.elapsed() < Duration::from_secs(14), "the machine is too slow for this test");
+    assert!(begun.elapsed() < Duration::from_secs(44), "the machine is too slow for this test");
 
     while !(listed().contains(&new.id) && listed().contains(&old.id)) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", listed());
+        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", listed());
         std::thread::sleep(Duration::from_millis(500));
     }
-    assert!(begun.elapsed() >= Duration::from_secs(15));
+    assert!(begun.elapsed() >= Duration::from_secs(45));
     old.until("stopped");
     let _ = own.aws(&["ec2", "start-instances", "--instance-ids", &old.id]);
     assert_eq!(old.state(), "stopped");
