@@ -207,7 +207,6 @@ fn a_secret_that_cannot_be_had_is_named_and_a_failed_play_does_not_tell_it() {
     exit 4
     error: the builder can't read the SSM parameter /untold/db: ParameterNotFound: Parameter /untold/db not found
       already: no instance and no image of this bake are left
-    hint: the whole log is in .gyron/logs/ansible.log
     ");
     let put = ["ssm", "put-parameter", "--type", "SecureString", "--name", "/untold/db", "--value", PASSWORD];
     let _ = cloud.aws(&put);
