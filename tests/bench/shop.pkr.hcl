@@ -46,7 +46,7 @@ build {
   provisioner "ansible-local" {
     playbook_dir            = var.ansible
     playbook_file           = "${var.ansible}/site.yml"
-    command                 = "sudo LC_ALL=C.UTF-8 ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 sh /tmp/play"
+    command                 = "sudo LC_ALL=C.UTF-8 ANSIBLE_PIPELINING=1 ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 sh /tmp/play"
     extra_arguments         = ["-e", "gyron_version=${var.version}", "-e", "gyron_release_dir=/tmp/release"]
     clean_staging_directory = true
   }

@@ -9,19 +9,11 @@ use serde_json::Value;
 
 /// What a bake that came to nothing must leave alone.
 pub(crate) fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
-    let filter = format!("Name=tag:gyron:app,Values={app}");
-    let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
-    let instances = cloud
-        .select(&["ec2", "describe-instances", "--filters", &filter, states], "Reservations[].Instances[].InstanceId");
-    let images =
-        cloud.select(&["ec2", "describe-images", "--owners", "self", "--filters", &filter], "Images[].ImageId");
-    let snapshots = cloud
-        .select(&["ec2", "describe-snapshots", "--owner-ids", "self", "--filters", &filter], "Snapshots[].SnapshotId");
-    let objects = cloud.select(
-        &["s3api", "list-objects-v2", "--bucket", &format!("{app}-releases"), "--prefix", &format!("{app}/runs/")],
-        "Contents[].Key",
-    );
-    [instances, images, snapshots, objects].into_iter().flatten().collect()
+    let runs = format!("{app}/runs/");
+    let of_runs = |(kind, thing): &(String, String)| kind != "objects" || thing.starts_with(&runs);
+    let stands = cloud.inventory_of(app).into_iter();
+    let things = stands.flat_map(|(kind, things)| things.into_iter().map(move |thing| (kind.clone(), thing)));
+    things.filter(of_runs).map(|(_, thing)| thing).collect()
 }
 
 pub(crate) fn until_a_builder_stands(cloud: &Cloud, app: &str) {
@@ -150,6 +142,10 @@ const TRACES: &str = "    - name: Leave traces
         echo secret | tee /var/log/app/a.log /var/log/app/a.log.1 /var/log/app/a.log.2.gz /var/crash/a > /tmp/a
         touch /var/lib/systemd/timers/stamp-a.timer /var/tmp/a /var/cache/debconf/a-old
         logger said by the play
+        logger -p cron.info said by cron
+        for look in $(seq 100); do [ -s /var/log/cron.log ] && exit 0; sleep 0.1; done
+        echo 'syslog has not written what cron said' >&2
+        exit 1
 ";
 
 /// What a shell script prints of an image's file system; `$1` is its root.
@@ -184,6 +180,8 @@ fn look_inside(image: &str) -> String {
         find var/cache/apt -type f ! -name lock -print
         find root home -name '.*_history' -print -o -path '*/.cache/pip' -print -o -name _cacache -print
         grep -l 'ip-172-31' etc/hosts etc/hostname
+        ls var/log/cron.log var/log/syslog 2>/dev/null
+        test -e var/log/app/a.log || echo "a log that the play made is gone"
         test -e root/.cache/kept/a || echo "the cache of a program is gone"
         true"#;
     inside(image, script)
@@ -195,7 +193,7 @@ fn a_plan_touches_nothing() {
     let app = packaged(&cloud, "planned");
     let objects = |cloud: &Cloud| -> Inventory {
         let keys = cloud.select(&["s3api", "list-objects-v2", "--bucket", "planned-releases"], "Contents[].Key");
-        [("objects", keys)].into()
+        [("objects".to_owned(), keys)].into()
     };
     let before = objects(&cloud);
     insta::assert_snapshot!(app.show(&cloud.run(&app, "gyron-bake", &["--plan"])), @"

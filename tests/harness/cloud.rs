@@ -45,7 +45,7 @@ impl Drop for Fault {
 }
 
 /// What stands on a cloud, by kind: ids and names. Compared before and after a step, it shows what a step left.
-pub type Inventory = BTreeMap<&'static str, BTreeSet<String>>;
+pub type Inventory = BTreeMap<String, BTreeSet<String>>;
 
 impl Cloud {
     /// The one of the tests.
@@ -147,28 +147,24 @@ impl Cloud {
     /// What stands, apart from what AWS gives each account. Terminated instances are gone, though still described.
     #[must_use]
     pub fn inventory(&self, bucket: &str) -> Inventory {
-        let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
-        let own = |args: &[&str], query| self.select(args, query);
-        BTreeMap::from([
-            (
-                "instances",
-                own(&["ec2", "describe-instances", "--filters", states], "Reservations[].Instances[].InstanceId"),
-            ),
-            ("images", own(&["ec2", "describe-images", "--owners", "self"], "Images[].ImageId")),
-            ("snapshots", own(&["ec2", "describe-snapshots", "--owner-ids", "self"], "Snapshots[].SnapshotId")),
-            ("volumes", own(&["ec2", "describe-volumes"], "Volumes[].VolumeId")),
-            ("security groups", own(&["ec2", "describe-security-groups"], "SecurityGroups[].GroupName")),
-            ("key pairs", own(&["ec2", "describe-key-pairs"], "KeyPairs[].KeyName")),
-            ("interfaces", own(&["ec2", "describe-network-interfaces"], "NetworkInterfaces[].NetworkInterfaceId")),
-            ("launch templates", own(&["ec2", "describe-launch-templates"], "LaunchTemplates[].LaunchTemplateName")),
-            (
-                "groups",
-                own(&["autoscaling", "describe-auto-scaling-groups"], "AutoScalingGroups[].AutoScalingGroupName"),
-            ),
-            ("balancers", own(&["elbv2", "describe-load-balancers"], "LoadBalancers[].LoadBalancerName")),
-            ("target groups", own(&["elbv2", "describe-target-groups"], "TargetGroups[].TargetGroupName")),
-            ("objects", own(&["s3api", "list-objects-v2", "--bucket", bucket], "Contents[].Key")),
-        ])
+        self.stands(&[bucket])
+    }
+
+    /// What stands of an app: by its tag, and in the bucket of its name.
+    #[must_use]
+    pub fn inventory_of(&self, app: &str) -> Inventory {
+        self.stands(&[&format!("{app}-releases"), app])
+    }
+
+    fn stands(&self, args: &[&str]) -> Inventory {
+        serde_json::from_str(&self.boto3(include_str!("inventory.py"), args)).expect("an inventory")
+    }
+
+    /// What a Python program with boto3 prints; it must succeed.
+    #[must_use]
+    pub fn boto3(&self, program: &str, args: &[&str]) -> String {
+        let python = cache().join("venv/bin/python3").display().to_string();
+        self.ask(&[&["exec", "--", &python, "-c", program], args].concat())
     }
 
     /// The one endpoint of all services.

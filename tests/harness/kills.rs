@@ -89,29 +89,10 @@ pub struct Reference {
     leaves: BTreeMap<String, usize>,
 }
 
-/// What was made for an app: by its tag, and in its bucket.
-fn stands(cloud: &Cloud, name: &str) -> Inventory {
-    let tag = format!("Name=tag:gyron:app,Values={name}");
-    let states = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down";
-    let own = |args: &[&str], query| cloud.select(args, query);
-    let instances = ["ec2", "describe-instances", "--filters", &tag, states];
-    BTreeMap::from([
-        ("instances", own(&instances, "Reservations[].Instances[].InstanceId")),
-        ("images", own(&["ec2", "describe-images", "--owners", "self", "--filters", &tag], "Images[].ImageId")),
-        ("snapshots", own(&["ec2", "describe-snapshots", "--filters", &tag], "Snapshots[].SnapshotId")),
-        ("volumes", own(&["ec2", "describe-volumes", "--filters", &tag], "Volumes[].VolumeId")),
-        ("objects", own(&["s3api", "list-objects-v2", "--bucket", &bucket(name)], "Contents[].Key")),
-    ])
-}
-
 /// What stands on the whole cloud; of objects only those that AWS itself has from the start.
 #[must_use]
 pub fn everything(cloud: &Cloud) -> Inventory {
     cloud.inventory("amazon-ssm-us-east-1")
-}
-
-fn bucket(name: &str) -> String {
-    format!("{name}-releases")
 }
 
 /// An object's key, or an id, without what differs from app to app and from run to run.
@@ -144,13 +125,7 @@ fn packaged(cloud: &Cloud, subject: Subject, name: &str, toolkit_of: Option<&str
     cloud.prepare(&app);
     cloud.succeed(&app, "gyron-package", &[]);
     if let Some(other) = toolkit_of {
-        let (from, into, prefix) = (bucket(other), bucket(name), format!("{other}/toolkits/"));
-        let listed = ["s3api", "list-objects-v2", "--bucket", &from, "--prefix", &prefix];
-        for key in cloud.select(&listed, "Contents[].Key") {
-            let (source, target) = (format!("{from}/{key}"), key.replacen(other, name, 1));
-            let copy = ["s3api", "copy-object", "--copy-source", &source, "--bucket", &into, "--key", &target];
-            let _ = cloud.aws(&copy);
-        }
+        let _ = cloud.boto3(include_str!("toolkit.py"), &[other, name]);
     }
     app
 }
@@ -170,7 +145,7 @@ impl Reference {
         let own = cloud.called_by(name);
         own.succeed(&app, "gyron-bake", &[]);
         let calls = own.calls().into_iter().filter(|call| call["from"] == "steps").collect();
-        let inventory = stands(cloud, name);
+        let inventory = cloud.inventory_of(name);
         let made = |kind: &str| inventory.get(kind).map_or(0, BTreeSet::len);
         assert_eq!((made("images"), made("snapshots"), made("instances")), (subject.layers, subject.layers, 0));
         Reference { name: name.to_owned(), subject, calls, leaves: counted(name, &inventory) }
@@ -265,7 +240,7 @@ impl Reference {
 
     /// What stands for an app and does not for this one, and the other way round.
     fn difference(&self, cloud: &Cloud, name: &str) -> Vec<String> {
-        let there = counted(name, &stands(cloud, name));
+        let there = counted(name, &cloud.inventory_of(name));
         let things: BTreeSet<&String> = self.leaves.keys().chain(there.keys()).collect();
         let sign = |thing: &&String| {
             let (wanted, found) = (self.leaves.get(*thing).unwrap_or(&0), there.get(*thing).unwrap_or(&0));
@@ -286,7 +261,7 @@ impl Reference {
         let after = everything(cloud);
         let mut of_apps = Inventory::new();
         for name in &names {
-            for (kind, things) in stands(cloud, name) {
+            for (kind, things) in cloud.inventory_of(name) {
                 of_apps.entry(kind).or_default().extend(things);
             }
         }
