@@ -31,11 +31,12 @@ pub const DEBIAN_ACCOUNT: &str = "136693071363";
 pub const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// What moto is started by, and mended with.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("start.py", include_str!("start.py")),
     ("image_attributes.py", include_str!("image_attributes.py")),
     ("images.py", include_str!("images.py")),
     ("snapshots.py", include_str!("snapshots.py")),
+    ("tags.py", include_str!("tags.py")),
     ("volumes.py", include_str!("volumes.py")),
 ];
 

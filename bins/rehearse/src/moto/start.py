@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import image_attributes  # noqa: E402, F401
 import images  # noqa: E402, F401
 import snapshots  # noqa: E402, F401
+import tags  # noqa: E402, F401
 import volumes  # noqa: E402, F401
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
