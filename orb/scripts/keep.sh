@@ -1,5 +1,6 @@
 #!/bin/sh
-# Lays out what a job leaves: to the workspace the records that it made itself, to CircleCI all records, logs and JUnit.
+# Lays out what a job leaves: to the workspace the records that it made itself, to CircleCI all records, logs, JUnit and the
+# list of packages.
 if [ -z "${BASH_VERSION:-}" ] && [ -f "${BASH_ENV:-}" ]; then
   # shellcheck source=/dev/null
   . "$BASH_ENV"
@@ -23,7 +24,7 @@ persisted=.gyron/.persisted/.gyron/$directory
 mkdir -p "$results/junit" "$persisted"
 
 # Not the whole of .gyron: Terraform's folders hold its providers.
-for file in "$records"/*.json "$records"/*/*.json; do
+for file in "$records"/*.json "$records"/*/*.json "$records/packages.txt"; do
   [ -f "$file" ] || continue
   to=$results/${file#"$records/"}
   mkdir -p "${to%/*}"

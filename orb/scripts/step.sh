@@ -30,6 +30,8 @@ set -- "gyron-$ORB_STEP"
 set -- "$@" --directory "$directory"
 [ -z "$env" ] || set -- "$@" --env "$env"
 [ -z "$release" ] || set -- "$@" --release "$release"
+# CircleCI makes a boolean 1 or 0 where it is a variable.
+case ${ORB_FRESH:-} in 1 | true) set -- "$@" --fresh ;; esac
 echo "$*" >&2
 
 # What this job has done is what it hands on: keep.sh reads it.

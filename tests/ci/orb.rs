@@ -124,12 +124,12 @@ fn a_parameter_of_one_name_is_the_same_everywhere() {
             assert_eq!(*same, declared, "{parameter} differs between {first} and {name}");
         }
     }
-    assert!(known.len() <= 14, "few parameters: {:?}", known.keys());
+    assert!(known.len() <= 15, "few parameters: {:?}", known.keys());
 }
 
 /// What the orb leaves to a person at a laptop.
-const BY_HAND: [&str; 9] =
-    ["--fresh", "--keep-on-failure", "--yes", "--set", "--plan", "--json", "--target", "--help", "--version"];
+const BY_HAND: [&str; 8] =
+    ["--keep-on-failure", "--yes", "--set", "--plan", "--json", "--target", "--help", "--version"];
 
 #[test]
 fn the_programs_flags_are_the_orbs_parameters_or_are_left_out_on_purpose() {
@@ -157,6 +157,28 @@ fn the_programs_flags_are_the_orbs_parameters_or_are_left_out_on_purpose() {
             );
         }
     }
+}
+
+#[test]
+fn a_bake_is_fresh_where_the_config_says_so() {
+    let config = r#"version: 2.1
+orbs: {gyron: tama/gyron@1}
+jobs:
+  bake:
+    executor: gyron/default
+    steps:
+      - run:
+          name: stand in for gyron-bake
+          command: |
+            mkdir -p ~/bin && printf '#!/bin/sh\necho given $*\n' >~/bin/gyron-bake && chmod +x ~/bin/gyron-bake
+            echo 'export PATH=~/bin:$PATH' >>$BASH_ENV
+      - gyron/bake: {fresh: true}
+      - gyron/bake
+workflows: {main: {jobs: [bake]}}
+"#;
+    let shown = super::run(&super::app(config), &[]);
+    let given: Vec<&str> = shown.lines().filter_map(|line| line.split_once("|   given ")).map(|(_, it)| it).collect();
+    assert_eq!(given, ["--directory . --fresh", "--directory ."], "{shown}");
 }
 
 #[test]
