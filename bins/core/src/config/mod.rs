@@ -108,6 +108,12 @@ impl Config {
             if named != 1 {
                 return Err(source.wrong_table("bake", "`base` takes exactly one of `ssm`, `id` and `name`"));
             }
+            if bake.base.name.is_some() != bake.base.owner.is_some() {
+                return Err(source.wrong_table(
+                    "bake",
+                    "`name` and `owner` of `base` go together: anybody may publish an image of any name",
+                ));
+            }
             if let Some(wrong) = bake.wrong_layers().or_else(|| bake.wrong_secrets()) {
                 return Err(source.wrong_table("bake", wrong));
             }

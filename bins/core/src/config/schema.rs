@@ -63,12 +63,12 @@ pub struct Bake {
     /// one alone.
     #[serde(default)]
     pub layers: Vec<Layer>,
-    /// How many images of each layer `gyron-bake prune` keeps beside those in use.
+    /// How many images of each layer `gyron-bake prune` keeps beside those in use; 5 unless told.
     #[serde(default = "five")]
     pub keep: usize,
     /// The oldest image that is taken again where nothing has changed; without it, any.
     pub max_age: Option<Span>,
-    /// Extra variables for the playbook, beside `gyron_app`, `gyron_version` and `gyron_release_dir`.
+    /// Extra variables for the playbook, beside `gyron_app`, `gyron_version`, `gyron_release_dir` and `gyron_release_file`.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
     /// Extra variables whose values are secret. The builder fetches them with its own instance profile, which needs
@@ -96,7 +96,7 @@ pub struct Bake {
     /// The root volume of builder and image.
     #[serde(default)]
     pub volume: Volume,
-    /// Whether the builder's root volume is encrypted, and so the image.
+    /// Whether the builder's root volume is encrypted, and so the image; it is unless told.
     #[serde(default = "yes")]
     pub encrypted: bool,
     /// The KMS key that encrypts it, by id, alias or ARN; the region's default key for EBS, if none is named.
@@ -109,16 +109,16 @@ pub struct Bake {
     pub share: Share,
     /// When the app's image and its copies are deprecated, counted from the image's creation: `90d`.
     pub deprecate_after: Option<Span>,
-    /// How long the whole bake may take.
+    /// How long the whole bake may take; 45 min unless told.
     #[serde(default = "minutes::<45>")]
     pub deadline: Span,
-    /// How long a builder waits for a sign of life of its bake before it ends itself.
+    /// How long a builder waits for a sign of life of its bake before it ends itself; 10 min unless told.
     #[serde(default = "minutes::<10>")]
     pub patience: Span,
-    /// How long AWS is asked for capacity, by all instance types and subnets in turn.
+    /// How long AWS is asked for capacity, by all instance types and subnets in turn; 10 min unless told.
     #[serde(default = "minutes::<10>")]
     pub capacity_deadline: Span,
-    /// How long the builder may take until its SSM agent is online.
+    /// How long the builder may take until its SSM agent is online; 10 min unless told.
     #[serde(default = "minutes::<10>")]
     pub agent_deadline: Span,
 }
@@ -184,9 +184,9 @@ pub struct Base {
     pub ssm: Option<String>,
     /// An image id.
     pub id: Option<String>,
-    /// A name, with `*` and `?`: the newest image wins.
+    /// A name, with `*` and `?`: the newest image of `owner` wins.
     pub name: Option<String>,
-    /// With `name`: an account id, `self` or `amazon`.
+    /// With `name`, and needed there, since anybody may publish an image of any name: an account id, `self` or `amazon`.
     pub owner: Option<String>,
 }
 

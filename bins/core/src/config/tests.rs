@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Config, Override};
@@ -184,4 +185,44 @@ fn secrets_are_named_and_never_given() {
     insta::assert_snapshot!(wrong("api_token", "gyron_version"), @"each of `secrets` is an Ansible variable of its own: no `gyron_…`, none of `variables`");
     insta::assert_snapshot!(wrong("[bake.secrets]", "[bake.variables]\napi_token = \"x\"\n\n[bake.secrets]"), @"each of `secrets` is an Ansible variable of its own: no `gyron_…`, none of `variables`");
     insta::assert_snapshot!(wrong("{ ssm = \"/shop/db\" }", "\"hunter2\""), @r#"string "hunter2", expected a table"#);
+}
+
+/// The README's table of a step's settings, as it stands there.
+fn of_readme(table: &str) -> String {
+    let readme = include_str!("../../../../README.md");
+    let begin = format!("```toml\n[{table}]\n");
+    let (_, rest) = readme.split_once(&begin).unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    format!("[{table}]\n{text}")
+}
+
+#[test]
+fn the_readme_shows_every_setting_of_a_bake_with_its_default() {
+    let shown = of_readme("bake");
+    // A setting begins a line, commented out or not; or it is the other way, behind an "or".
+    let names =
+        shown.lines().filter_map(|line| line.trim_start_matches("# ").split_once('=')).map(|(name, _)| name.trim());
+    let names: BTreeSet<&str> = names.collect();
+    let schema = schemars::schema_for!(super::schema::Bake).to_value();
+    for name in schema["properties"].as_object().unwrap().keys() {
+        assert!(names.contains(name.as_str()) || shown.contains(&format!("or {name} = ")), "{name} is not shown");
+    }
+    let head = "app = \"a\"\nregion = \"us-east-1\"\nbucket = \"b\"\n";
+    let read = |text: &str| format!("{:#?}", read(&format!("{head}{text}"), None, &[]).unwrap().tables.bake.unwrap());
+    let needed = ["[bake]", "base ", "instance-types ", "instance-profile ", "playbook "];
+    let least: Vec<&str> = shown.lines().filter(|line| needed.iter().any(|name| line.starts_with(name))).collect();
+    assert_eq!(least.len(), needed.len(), "{least:?}");
+    assert_eq!(read(&shown), read(&least.join("\n")));
+}
+
+#[test]
+fn a_base_by_name_is_somebodys() {
+    let text = of_readme("bake");
+    let text = text.replace("{ ssm = \"/aws/service/debian/release/12/latest/amd64\" }", "{ name = \"debian-12-*\" }");
+    let text = format!("app = \"a\"\nregion = \"us-east-1\"\nbucket = \"b\"\n{text}");
+    let error = read(&text, None, &[]).unwrap_err();
+    assert!(
+        error.contains("`name` and `owner` of `base` go together: anybody may publish an image of any name"),
+        "{error}"
+    );
 }
