@@ -19,6 +19,8 @@ mod orb;
 mod package;
 mod packer;
 mod pins;
+mod plays;
 mod secrets;
+mod toolkit;
 mod verdicts;
 mod weights;

@@ -207,6 +207,7 @@ fn a_secret_that_cannot_be_had_is_named_and_a_failed_play_does_not_tell_it() {
     exit 4
     error: the builder can't read the SSM parameter /untold/db: ParameterNotFound: Parameter /untold/db not found
       already: no instance and no image of this bake are left
+    hint: it must be in this account and region, and the builder's instance profile needs ssm:GetParameter for it, and kms:Decrypt for a key of your own
     ");
     let put = ["ssm", "put-parameter", "--type", "SecureString", "--name", "/untold/db", "--value", PASSWORD];
     let _ = cloud.aws(&put);
@@ -217,6 +218,7 @@ fn a_secret_that_cannot_be_had_is_named_and_a_failed_play_does_not_tell_it() {
       | no way in with ***
       already: no instance and no image of this bake are left
     hint: the whole log is in .gyron/logs/ansible.log
+    hint: to look inside the builder: gyron-bake --keep-on-failure, of the same commit
     ");
     let _ = cloud.aws(&["ssm", "delete-parameter", "--name", "/untold/db"]);
 }
@@ -238,6 +240,30 @@ for service, endpoint in (("ssm", "https://ssm.ap-northeast-1.amazonaws.com"), (
     ours = aws.signed(service, endpoint, "ap-northeast-1", target, body, who, at)["authorization"]
     assert ours == request.headers["Authorization"], (ours, request.headers["Authorization"])
 "#;
+
+/// What is hidden of a database's secret as Secrets Manager makes it, and what is not.
+const HIDE: &str = r#"
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import sealed
+secret = {"username": "shopkeeper", "password": "hunter2!", "host": "db.internal", "more": {"api_token": ["t0ken-1"]}}
+line = b"login shopkeeper@db.internal with hunter2! or t0ken-1: refused\n"
+print(sealed.Hiding([json.dumps(secret)])(line).decode(), end="")
+"#;
+
+#[test]
+fn a_secret_of_json_hides_the_passwords_in_it() {
+    let builder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bins/bake/src/builder");
+    let python = gyron_tests::cloud::cache().join("venv/bin/python");
+    let hidden = Command::new(python).args(["-B", "-c", HIDE]).arg(builder).output().unwrap();
+    let said = String::from_utf8_lossy(&hidden.stdout);
+    assert_eq!(
+        said,
+        "login shopkeeper@db.internal with *** or ***: refused\n",
+        "{}",
+        String::from_utf8_lossy(&hidden.stderr)
+    );
+}
 
 #[test]
 fn the_builder_signs_as_the_aws_cli_does() {

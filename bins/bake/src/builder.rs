@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::log::{Addresses, Log};
 use crate::secrets::Secrets;
+use crate::toolkit;
 
 /// Something the builder fetches by a presigned URL and checks by its digest.
 #[derive(Debug, Serialize)]
@@ -103,8 +104,30 @@ pub(crate) fn pack(order: &Order, scratch: &Path, to: &Path) -> Result<Digest> {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Trouble { trouble: String },
-    Played { exit: i32, failures: Vec<Task>, last: Vec<String> },
+    Trouble {
+        trouble: String,
+        hint: Option<String>,
+    },
+    /// The base image is none for a bake.
+    Unfit {
+        unfit: String,
+        why: Unfit,
+    },
+    Played {
+        exit: i32,
+        failures: Vec<Task>,
+        last: Vec<String>,
+    },
+}
+
+/// What of the app makes a bake impossible.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unfit {
+    /// The base image's Python.
+    Python,
+    /// The playbook's hosts.
+    Hosts,
 }
 
 /// A task that failed.
@@ -145,7 +168,10 @@ pub(crate) async fn play(
     let reply = reply?;
     let said = reply.stdout.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     match said {
-        Some(Said::Trouble { trouble }) => Err(Failure::aws(trouble)),
+        Some(Said::Trouble { trouble, hint }) => {
+            Err(hint.into_iter().fold(Failure::aws(trouble), |failure, hint| failure.hint(hint)))
+        }
+        Some(Said::Unfit { unfit, why }) => Err(wrong_setting(unfit, why)),
         Some(Said::Played { exit: 0, .. }) => Ok(()),
         Some(Said::Played { exit, failures, last }) => Err(failed_play(exit, &failures, &last)),
         None => Err(Failure::program(format!("the builder's program ended with {} and no result", reply.status))
@@ -165,6 +191,16 @@ pub(crate) async fn clean(context: &Context, aws: &Aws, builder: &InstanceId) ->
                 .detail(indent(&reply.stderr)))
         }
     }
+}
+
+fn wrong_setting(unfit: String, why: Unfit) -> Failure {
+    let [major, minor] = toolkit::PYTHON;
+    Failure::usage(unfit).hint(match why {
+        Unfit::Python => format!(
+            "bake.base in gyron.toml: an image with Python {major}.{minor} as /usr/bin/python3, such as Debian 12"
+        ),
+        Unfit::Hosts => "the builder is `localhost`, in no group: say `hosts: all`".to_owned(),
+    })
 }
 
 fn failed_play(exit: i32, failures: &[Task], last: &[String]) -> Failure {
@@ -197,7 +233,9 @@ fn indent(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Task, failed_play};
+    use gyron_core::exit::Exit;
+
+    use super::{Said, Task, failed_play, wrong_setting};
 
     fn task(kind: &str, msg: &str) -> Task {
         Task {
@@ -210,6 +248,18 @@ mod tests {
             stderr: String::new(),
             item: Some("nginx".into()),
         }
+    }
+
+    #[test]
+    fn a_base_with_another_python_is_a_wrong_setting() {
+        let said = r#"{"unfit": "the base image has Python 3.12, and Ansible is brought for 3.11", "why": "python"}"#;
+        let Ok(Said::Unfit { unfit, why }) = serde_json::from_str(said) else { panic!("{said}") };
+        let failure = wrong_setting(unfit, why);
+        assert_eq!(failure.exit(), Exit::Usage);
+        insta::assert_snapshot!(failure.report(), @"
+        error: the base image has Python 3.12, and Ansible is brought for 3.11
+        hint: bake.base in gyron.toml: an image with Python 3.11 as /usr/bin/python3, such as Debian 12
+        ");
     }
 
     #[test]

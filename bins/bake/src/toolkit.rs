@@ -1,11 +1,12 @@
 //! The toolkit: a pinned ansible-core in a folder of its own, made once, kept in S3 by digest.
 
+mod pip;
+
 use std::path::Path;
 
 use gyron_core::archive::{self, Compression};
 use gyron_core::failure::{Failure, OrFail as _, Result};
 use gyron_core::ids::Digest;
-use gyron_core::program::Program;
 use gyron_core::registry::{Put, Registry};
 use gyron_core::step::Context;
 
@@ -102,27 +103,14 @@ async fn install(context: &Context, architecture: &str, scratch: &Path, tree: &P
     let lock = scratch.join("ansible.lock");
     std::fs::write(&lock, LOCK).or_fail(|| Failure::defect(format!("can't write {}", lock.display())))?;
     let [major, minor] = PYTHON;
-    let pip = python_with_pip(context, scratch)
+    let pip = pip::find(context, scratch)
         .await?
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"])
+        .args(["install", "--quiet", "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"])
         .args(["--root-user-action=ignore", "--disable-pip-version-check", "--only-binary=:all:"])
         .args(["--implementation", "cp", "--python-version", &format!("{major}.{minor}")])
         .args(["--platform", platform(architecture)])
         .args([Path::new("--target"), tree, Path::new("-r"), &lock]);
     pip.succeed(&context.stop, |_, line| context.console.say(format!("  | {line}"))).await
-}
-
-/// A Python that has pip: the machine's own, or that of a virtual environment, which brings one.
-async fn python_with_pip(context: &Context, scratch: &Path) -> Result<Program> {
-    let hint = "pip makes the Ansible toolkit, once: apt-get install python3-pip, or python3-venv";
-    let asked = Program::find("python3", hint)?.args(["-m", "pip", "--version"]).run(&context.stop, |_, _| {}).await?;
-    if asked.status.success() {
-        return Program::find("python3", hint);
-    }
-    let venv = scratch.join("venv");
-    let made = Program::find("python3", hint)?.args([Path::new("-m"), Path::new("venv"), &venv]);
-    made.succeed(&context.stop, |_, _| {}).await.map_err(|failure| failure.hint(hint))?;
-    Program::find(&venv.join("bin/python3").display().to_string(), hint)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ import time
 import urllib.request
 
 
-def fail(what):
-    print(json.dumps({"trouble": what}))
+def fail(what, hint=None):
+    print(json.dumps({"trouble": what, "hint": hint}))
     sys.exit(0)
 
 
@@ -40,8 +40,9 @@ def fetch_once(thing, to):
         while chunk := source.read(1 << 20):
             digest.update(chunk)
             sink.write(chunk)
+    # A connection that was closed early is no error of the reading.
     if digest.hexdigest() != thing["sha256"]:
-        fail("%s came to the builder with the sha256 %s, not %s" % (thing["what"], digest.hexdigest(), thing["sha256"]))
+        raise OSError("it came with the sha256 %s, not %s" % (digest.hexdigest(), thing["sha256"]))
     return to
 
 

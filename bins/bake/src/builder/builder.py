@@ -26,9 +26,11 @@ from ansible.cli.playbook import main
 sys.exit(main())
 """
 
-# SSM keeps 24,000 characters: what is said at the end must fit.
 LAST_LINES = 40
 LONGEST = 600
+
+# SSM keeps 24,000 bytes: what is said at the end must fit.
+SAID = 20_000
 
 
 def unpack_zstd(archive, to, toolkit):
@@ -40,6 +42,13 @@ def unpack_zstd(archive, to, toolkit):
         more = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
         with tarfile.open(fileobj=stream, mode="r|") as opened:
             opened.extractall(to, **more)
+
+
+def own_callbacks(playbook):
+    """Where the app's ansible.cfg has callback plugins: the variable would hide them."""
+    config = requirements.configuration(playbook)
+    said = config.get("defaults", "callback_plugins", fallback="")
+    return [os.path.join(playbook, os.path.expanduser(folder)) for folder in said.split(":") if folder.strip()]
 
 
 def environment(work):
@@ -56,10 +65,11 @@ def environment(work):
         "ANSIBLE_HOME": work + "/state",
         "ANSIBLE_LOCAL_TEMP": work + "/tmp",
         "ANSIBLE_REMOTE_TEMP": work + "/tmp",
-        "ANSIBLE_ASYNC_DIR": work + "/state/async",
-        "ANSIBLE_CALLBACK_PLUGINS": work + "/callback",
-        "ANSIBLE_CALLBACKS_ENABLED": "gyron_tasks",
-        "GYRON_FAILURES": work + "/failures.jsonl",
+        # Whatever user a task becomes keeps there how it goes on.
+        "ANSIBLE_ASYNC_DIR": work + "/async",
+        "ANSIBLE_CALLBACK_PLUGINS": ":".join([work + "/callback", *own_callbacks(work + "/playbook")]),
+        # Nobody sits there to be asked.
+        "ANSIBLE_ASK_VAULT_PASS": "0",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_NO_TARGET_SYSLOG": "1",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
@@ -102,10 +112,12 @@ def run(order, work, galaxy, secrets):
     argv = ["/usr/bin/python3", "-B", work + "/launch.py", toolkit, "-c", "local", "-i", "localhost,"]
     argv += [order["file"], "-e", "@" + work + "/vars.json", *secrets.arguments]
     stream = Stream(work + "/stream", order["log"])
+    # As a task says it, and so with secrets: in memory, not on the disk that becomes an image.
+    failed = secrets.folder + "/failures.jsonl"
     process = subprocess.Popen(
         argv,
         cwd=work + "/playbook",
-        env={**environment(work), **galaxy, **secrets.environment},
+        env={**environment(work), **galaxy, **secrets.environment, "GYRON_FAILURES": failed},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -118,8 +130,8 @@ def run(order, work, galaxy, secrets):
     folder = (work + "/playbook/").encode()
     stream.read(process.stdout, lambda line: secrets.hide(line.replace(folder, b"")), see)
     failures = []
-    if os.path.exists(work + "/failures.jsonl"):
-        with open(work + "/failures.jsonl", encoding="utf-8") as file:
+    if os.path.exists(failed):
+        with open(failed, encoding="utf-8") as file:
             failures = [json.loads(line) for line in file][-2:]
     failures = [{name: secrets.hide.deep(value) for name, value in failure.items()} for failure in failures]
     for failure in failures:
@@ -130,16 +142,41 @@ def run(order, work, galaxy, secrets):
     if trouble:
         last.append("(%s)" % trouble)
     code = process.wait()
-    if code == 0:
-        installed.bring_away(order["packages"])
-    return {"exit": code, "failures": failures, "last": list(last)}
+    if code:
+        return fitting({"exit": code, "failures": failures, "last": list(last)})
+    if any(failure["kind"] == "nobody" for failure in failures):
+        return {"unfit": "%s has played nothing: none of its plays is for the builder" % order["file"], "why": "hosts"}
+    installed.bring_away(order["packages"])
+    return {"exit": 0, "failures": [], "last": []}
+
+
+def fitting(said):
+    """Shortened until SSM keeps all of it: the last lines go first, and a task's message last."""
+    while len(json.dumps(said)) > SAID and said["last"]:
+        said["last"].pop(0)
+    for longest in (500, 150):
+        for key in ("item", "stdout", "stderr", "msg"):
+            if len(json.dumps(said)) > SAID:
+                for failure in said["failures"]:
+                    failure[key] = shortened(failure[key], longest)
+    return said
+
+
+def shortened(content, longest):
+    text = content if isinstance(content, str) else json.dumps(content)
+    return text if len(text) <= longest else "…" + text[-longest:]
 
 
 def main(work):
     with open(work + "/job/order.json", encoding="utf-8") as file:
         order = json.load(file)
     if list(sys.version_info[:2]) != order["python"]:
-        fail("the base image has Python %d.%d; the toolkit is made for %d.%d" % (*sys.version_info[:2], *order["python"]))
+        versions = (*sys.version_info[:2], *order["python"])
+        unfit = "the base image has Python %d.%d, and Ansible is brought for %d.%d" % versions
+        print(json.dumps({"unfit": unfit, "why": "python"}))
+        return
+    os.mkdir(work + "/async")
+    os.chmod(work + "/async", 0o1777)
     os.mkdir(work + "/tmp")
     os.chmod(work + "/tmp", 0o1777)
     print(json.dumps(play(order, work)))

@@ -6,14 +6,15 @@ rm -rf /var/cache/dnf /var/cache/yum
 rm -f /var/cache/debconf/*-old /var/lib/dpkg/*-old
 # Of a home's cache only what package managers refill: others keep there what a program needs to run, such as a browser.
 for home in /root /home/*; do
-  rm -rf "$home/.cache/pip" "$home/.cache/yarn" "$home/.cache/composer" "$home/.npm/_cacache" "$home/.npm/_logs" "$home/.ansible"
+  rm -rf "$home/.cache/pip" "$home/.cache/yarn" "$home/.cache/composer" "$home/.npm/_cacache" "$home/.npm/_logs"
+  rm -rf "$home/.ansible/tmp" "$home/.ansible/cp" "$home/.ansible_async"
+  rmdir "$home/.ansible" 2>/dev/null || true
   rm -f "$home"/.*_history "$home/.viminfo" "$home/.lesshst" "$home/.wget-hsts"
 done
 rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
 rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
 rm -f /var/lib/dhcp/*.leases /var/lib/dhcp/*.leases~ /var/lib/NetworkManager/*.lease
 rm -rf /var/lib/systemd/coredump/* /var/crash/*
-find /root /home -maxdepth 3 -path '*/.ssh/authorized_keys' -delete
 # What account tools keep of the state before: one boot more, and it is another.
 rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid-
 # cloud-init writes them at each instance's first boot, and appends to those that it finds: each layer would have them once more.
@@ -43,10 +44,18 @@ rm -f /var/lib/systemd/random-seed /etc/ssh/ssh_host_*_key*
 # A timer that is said to have run long ago runs at the first boot, and holds up apt there.
 rm -f /var/lib/systemd/timers/stamp-*
 : > /etc/machine-id
-# The distribution's own logs, which the syslog daemon makes when it first has something to write: whether a builder was up when
-# cron ran is not to be seen. A log that the playbook made is kept, empty.
-sed -n 's|^[^#]*[[:space:]]-\{0,1\}\(/var/log/[^[:space:];]*\).*|\1|p' /etc/rsyslog.conf /etc/rsyslog.d/50-default.conf 2>/dev/null |
-  while read -r log; do [ -L "$log" ] || rm -f "$log"; done
+# The distribution's own logs, which the syslog daemon makes when it first has something to write: all of them are there, empty, so
+# that it is not to be seen whether a builder was up when cron ran.
+logs=$(sed -n 's|^[^#]*[[:space:]]-\{0,1\}\(/var/log/[^[:space:];]*\).*|\1|p' /etc/rsyslog.conf /etc/rsyslog.d/50-default.conf 2>/dev/null)
+like=
+for log in $logs; do
+  if [ -f "$log" ]; then like=$log && break; fi
+done
+for log in $logs; do
+  if [ -n "$like" ] && [ ! -e "$log" ] && [ ! -L "$log" ]; then
+    : > "$log" && chown --reference="$like" "$log" && chmod --reference="$like" "$log"
+  fi
+done
 find /var/log -xdev -type f -size +0 -exec truncate -s 0 {} +
 find /tmp /var/tmp -xdev -mindepth 1 -delete
 SEAL
@@ -55,7 +64,8 @@ cat > /run/systemd/system/gyron-seal.service <<'UNIT'
 Description=Remove the last traces when the builder stops
 DefaultDependencies=no
 After=local-fs.target
-Before=amazon-ssm-agent.service snap.amazon-ssm-agent.amazon-ssm-agent.service systemd-update-utmp.service sysinit.target
+# systemd-random-seed writes its file when it stops.
+Before=systemd-random-seed.service amazon-ssm-agent.service snap.amazon-ssm-agent.amazon-ssm-agent.service systemd-update-utmp.service sysinit.target
 Conflicts=shutdown.target
 [Service]
 Type=oneshot

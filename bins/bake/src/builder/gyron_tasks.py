@@ -19,7 +19,9 @@ class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "gyron_tasks"
-    CALLBACK_NEEDS_ENABLED = True
+    # Not by a variable, which would hide the callbacks that the app's ansible.cfg enables.
+    CALLBACK_NEEDS_ENABLED = False
+    _missed = False
 
     def _say(self, **event):
         # One write of a whole line, behind what Ansible has printed so far: lines and events keep their order.
@@ -32,8 +34,14 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_handler_task_start(self, task):
         self._say(task=task.get_name().strip(), path=task.get_path() or "", handler=True)
 
+    def v2_playbook_on_no_hosts_matched(self):
+        self._missed = True
+
     def v2_playbook_on_stats(self, stats):
         self._say(end=True)
+        # Ansible calls it success, and the image would be empty.
+        if self._missed and not stats.processed:
+            self._keep({"kind": "nobody", "task": "", "path": "", "line": None, "msg": "", "stdout": "", "stderr": "", "item": None})
 
     def _note(self, kind, result):
         answer = result._result
@@ -53,6 +61,9 @@ class CallbackModule(CallbackBase):
         }
         if answer.get("_ansible_no_log"):
             note.update(msg="hidden by no_log", stdout="", stderr="", item=None)
+        self._keep(note)
+
+    def _keep(self, note):
         with open(os.environ["GYRON_FAILURES"], "a", encoding="utf-8") as file:
             file.write(json.dumps(note, default=str) + "\n")
 

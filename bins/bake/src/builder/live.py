@@ -4,6 +4,7 @@ The stream is lines, each framed: milliseconds since the play began, a space, a 
 output; `:` a piece of a line that goes on; `@` an event, as JSON. A chunk may end within a line.
 """
 
+import http.client
 import json
 import threading
 import time
@@ -16,6 +17,10 @@ BEAT = 0.4
 
 # By which the callback marks what is an event, on the play's own output: so events and lines keep their order.
 EVENT = b"\x1e"
+
+
+# What a connection, or an answer that ends too early, comes to.
+BROKEN = (OSError, ValueError, http.client.HTTPException)
 
 
 def put(url, content):
@@ -32,14 +37,17 @@ class Addresses:
     def __init__(self, batch):
         self.batch = batch
 
-    def take(self, patience):
-        until = time.monotonic() + patience
+    def take(self, ended):
+        """The next one, or None: where nobody signs any more the play goes on all the same, but its end doesn't wait long."""
+        until = None
         while not self.batch["put"]:
+            if until is None and ended.is_set():
+                until = time.monotonic() + 60
             try:
                 with urllib.request.urlopen(self.batch["more"], timeout=20) as answer:
                     self.batch = json.load(answer)
-            except OSError:
-                if time.monotonic() > until:
+            except BROKEN:
+                if until is not None and time.monotonic() > until:
                     return None
                 time.sleep(1)
         return self.batch["put"].pop(0)
@@ -88,8 +96,7 @@ class Stream:
             self.ended.wait(BEAT)
 
     def ship_chunk(self, chunk):
-        # Where nobody takes it any more, the play goes on all the same; but its end doesn't wait long.
-        address = self.addresses.take(60 if self.ended.is_set() else 3600)
+        address = self.addresses.take(self.ended)
         if address is None:
             self.trouble = "nobody asks for the log any more"
             return False
@@ -99,7 +106,7 @@ class Stream:
             try:
                 put(address, chunk)
                 return True
-            except OSError as error:
+            except BROKEN as error:
                 self.trouble = "the log could not be brought away: %s" % error
         return False
 

@@ -6,6 +6,13 @@ import os
 from bootstrap import fetch, unpack
 
 
+def configuration(playbook):
+    """The app's ansible.cfg, read as Ansible reads it (ansible/config/manager.py)."""
+    config = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
+    config.read(playbook + "/ansible.cfg", encoding="utf-8")
+    return config
+
+
 def bring(bundles, work):
     """Unpacks the bundles, and gives the variables that tell Ansible of them."""
     if not bundles:
@@ -15,8 +22,7 @@ def bring(bundles, work):
         folders.append("%s/galaxy/%d" % (work, number))
         unpack(fetch(bundle, "%s/galaxy-%d.tar.gz" % (work, number)), folders[-1])
     playbook = work + "/playbook"
-    config = configparser.ConfigParser(interpolation=None, strict=False)
-    config.read(playbook + "/ansible.cfg", encoding="utf-8")
+    config = configuration(playbook)
 
     def path(setting, kind):
         # A variable hides the setting, so that must go before: what stands there is the app's own.

@@ -5,6 +5,7 @@ They stand in files below /run, which is memory and in no image, and go at the e
 
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -14,6 +15,12 @@ import live
 from bootstrap import fail
 
 HIDDEN = b"***"
+
+NEEDS = "it must be in this account and region, and the builder's instance profile needs %s for it, and kms:Decrypt for a key of your own"
+RIGHTS = {"ssm": NEEDS % "ssm:GetParameter", "secret": NEEDS % "secretsmanager:GetSecretValue"}
+
+# Of what is in a JSON object, the names of what nobody may see: a host or a user's name would leave nothing readable.
+TELLING = re.compile("pass|pwd|secret|token|key|credential", re.IGNORECASE)
 
 # What is shorter stands in a log by chance, and hiding it would leave nothing readable.
 SHORTEST = 4
@@ -36,7 +43,7 @@ def fetch(source, order):
             answer = aws.call("secretsmanager", endpoint, order["region"], "secretsmanager.GetSecretValue", question)
             value = answer.get("SecretString")
     except (aws.Refused, OSError) as error:
-        fail("the builder can't read %s: %s" % (named(source), error))
+        fail("the builder can't read %s: %s" % (named(source), error), RIGHTS["ssm" if "ssm" in source else "secret"])
     if value is None:
         fail("%s is binary: only text can be a secret of a play" % named(source))
     return of_key(source, value) if "key" in source else value
@@ -58,10 +65,29 @@ def escaped(text):
     return "".join(char if char.isascii() and char.isalnum() else "\\U%08x" % ord(char) for char in text)
 
 
+def within(value):
+    """A value, and where it is a JSON object, as a database's are in Secrets Manager, what in it looks like one of its own."""
+    yield value
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return
+    leaves = list(content.items()) if isinstance(content, dict) else []
+    while leaves:
+        name, leaf = leaves.pop()
+        if isinstance(leaf, dict):
+            leaves.extend(leaf.items())
+        elif isinstance(leaf, list):
+            leaves.extend((name, inner) for inner in leaf)
+        elif isinstance(leaf, str) and TELLING.search(name):
+            yield leaf
+
+
 class Hiding:
     """Takes values out of lines, in every form in which Ansible and shells print them."""
 
     def __init__(self, values):
+        values = [inner for value in values for inner in within(value)]
         parts = {part for value in values for part in (value, value.strip(), *value.splitlines())}
         forms = set()
         for part in parts:
