@@ -105,13 +105,14 @@ fn an_agent_that_never_comes_says_what_can_be_seen_of_why() {
     let (console, rest): (Vec<&str>, Vec<&str>) = error.into_iter().partition(|line| line.starts_with("  | "));
     assert!(!console.is_empty(), "the console's end is shown: {shown}");
     insta::assert_snapshot!(rest.join("\n").replace("arn:aws:iam::123456789012:", "ARN:"), @"
-    error: the SSM agent of i-ID was not there after 20s: not registered yet
+    error: waited 20s in vain for the SSM agent of i-ID: not registered yet
       - the instance is running
       - it has the instance profile ARN:instance-profile/gyron-builder: does that allow SSM?
       - its subnet's default route leads to igw-ID
       the console of i-ID ends so:
       already: no instance and no image of this bake are left
     hint: the agent must be installed, have an instance profile with AmazonSSMManagedInstanceCore from its first moment (denied once, it sleeps up to half an hour), and reach the endpoints ssm, ssmmessages and ec2messages
+    hint: bake.agent-deadline in gyron.toml says how long it may take
     ");
     assert_eq!(machines(&cloud, "agentless"), Vec::<String>::new());
 }

@@ -372,7 +372,7 @@ fn a_prune_shows_each_image_with_its_reason_and_takes_copies_along() {
     would keep ami-ID (below, DATE): the newest of below
     would forget the packages of images that are gone (1)
     --- stderr
-      gyron-bake prune --yes does it
+    nothing was touched: gyron-bake prune --yes takes away what goes
     ");
     let gone = prune(&["--yes"]);
     assert_eq!(String::from_utf8_lossy(&gone.stdout).trim(), old, "{}", app.show(&gone));

@@ -280,6 +280,24 @@ fn an_endpoint_that_does_not_answer_is_named() {
 }
 
 #[test]
+fn a_flag_without_its_word_starts_no_bake() {
+    insta::assert_snapshot!(App::small().run("gyron-bake", &["--yes"]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: nothing can be made of `--yes` here
+    hint: it goes with sweep and prune: gyron-bake sweep --yes
+    ");
+    insta::assert_snapshot!(App::small().run("gyron-bake", &["sweep", "--fresh"]), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: nothing can be made of `--fresh` here
+    hint: it goes with a bake alone: gyron-bake --fresh
+    ");
+}
+
+#[test]
 fn a_plan_of_package_needs_no_cloud_at_all() {
     insta::assert_snapshot!(App::small().run("gyron-package", &["--plan"]), @"
     exit 0

@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use gyron_core::config::schema::Span;
-use gyron_core::failure::Failure;
+use gyron_core::failure::{Failure, Result};
 use gyron_core::step::{Common, exit_codes};
 
 /// Bakes a release into an AMI with the app's own Ansible playbook; prints the image's id.
@@ -20,10 +20,10 @@ pub(crate) struct Args {
     /// Bakes anew, also where an image of the same fingerprint is there
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Keeps the builder of a bake that fails, for looking, for as long
+    /// Keeps the builder of a bake that fails, to look at it: an hour, or as long as `=4h` says
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
     pub(crate) keep_on_failure: Option<Span>,
-    /// With sweep and prune: takes away what they show
+    /// With sweep and prune: takes away what they say would go
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -31,9 +31,11 @@ pub(crate) struct Args {
 /// Instead of a bake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
-    /// Show what killed bakes and specs of the app have left, with age; what a live bake owns is never touched
+    /// Show what killed bakes and specs of the app have left, with age and cost; `--yes` takes it away. What a live bake owns is
+    /// never touched
     Sweep,
-    /// Show old images that nothing needs: all but the newest of each layer, what is in use, and what these stand on
+    /// Show every image and why it stays or goes; `--yes` takes those away that go. The newest of each layer stay, what is in use,
+    /// and what these stand on
     Prune,
     /// Say whether there is anything newer than gyron.lock pins (exit 1)
     Outdated,
@@ -44,8 +46,18 @@ pub(crate) enum What {
 }
 
 impl Args {
-    /// Images are named for a diff alone.
-    pub(crate) fn superfluous(&self) -> Failure {
-        Failure::usage(format!("nothing can be made of `{}` here", self.of.join(" "))).hint("gyron-bake --help")
+    /// Refuses what nothing can be made of: a flag of something else, forgotten words before it, must not start a bake.
+    pub(crate) fn check(&self) -> Result<()> {
+        let removes = matches!(self.what, Some(What::Sweep | What::Prune));
+        let (stray, hint) = match self.what {
+            what if !self.of.is_empty() && what != Some(What::Diff) => (self.of.join(" "), "gyron-bake --help"),
+            _ if self.yes && !removes => ("--yes".to_owned(), "it goes with sweep and prune: gyron-bake sweep --yes"),
+            Some(_) if self.fresh => ("--fresh".to_owned(), "it goes with a bake alone: gyron-bake --fresh"),
+            Some(_) if self.keep_on_failure.is_some() => {
+                ("--keep-on-failure".to_owned(), "it goes with a bake alone: gyron-bake --keep-on-failure")
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::usage(format!("nothing can be made of `{stray}` here")).hint(hint))
     }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn bake(context: &Context, fresh: bool, keep: Option<schema::Sp
         let chosen = known::choose(standing, settings.max_age, Timestamp::now());
         if context.plan {
             let Some(standing) = chosen else {
-                plan.extend(work.plan(&parts).await?);
+                plan.extend(work.plan(&parts, fresh).await?);
                 plan.extend(above(&layers, &name));
                 plan.extend(distribution::wishes(settings));
                 return context.show_plan(&plan);
@@ -151,7 +151,7 @@ fn above(layers: &[schema::Layer], name: &str) -> Vec<String> {
 
 impl Work<'_> {
     /// What baking this layer would mean, and why it is to be baked.
-    async fn plan(&self, parts: &Fingerprint) -> Result<Vec<String>> {
+    async fn plan(&self, parts: &Fingerprint, fresh: bool) -> Result<Vec<String>> {
         let settings = self.settings;
         let known = self.registry.sha256(&toolkit::key(self.registry, &self.base.architecture)).await?.is_some();
         let mut lines = vec![
@@ -180,7 +180,12 @@ impl Work<'_> {
             Some(last) => {
                 let changes = parts.changes(&last.parts);
                 if changes.is_empty() {
-                    lines.push(format!("bake anew what {} holds: it is too old, or gone", last.image));
+                    let why = match settings.max_age {
+                        _ if fresh => "--fresh asks for it".to_owned(),
+                        Some(oldest) => format!("it is older than max-age ({oldest}), or gone"),
+                        None => "it is gone".to_owned(),
+                    };
+                    lines.push(format!("bake anew what {} holds: {why}", last.image));
                 }
                 lines.extend(
                     changes

@@ -63,14 +63,18 @@ pub(crate) async fn bake(work: &Work<'_>, fingerprint: &Digest, fresh: bool) -> 
 async fn under_lease(work: &Work<'_>, fingerprint: &Digest, fresh: bool, lease: &Lease) -> Result<ImageId> {
     let (context, app) = (work.context, work.context.config.app());
     sighting::wait(work, fingerprint, lease).await?;
-    let standing = if fresh { Vec::new() } else { known::available(work.aws, app, fingerprint).await? };
-    if let Some(standing) = known::choose(standing, work.settings.max_age, Timestamp::now()) {
+    // In one look: between two, an image could become available that neither shows.
+    let there = match fresh {
+        true => Vec::new(),
+        false => known::images(work.aws, app, fingerprint, &["available", "pending", "failed"]).await?,
+    };
+    if let Some(standing) = known::choose(known::standing(&there), work.settings.max_age, Timestamp::now()) {
         context.console.say(format!("  it brought {}", standing.image));
         leftovers::clear(work, fingerprint, lease).await?;
         standing.finish(work.aws).await?;
         return Ok(standing.image);
     }
-    let adopted = if fresh { None } else { leftovers::adopt(work, fingerprint, lease).await? };
+    let adopted = leftovers::adopt(work, &there, lease).await?;
     leftovers::clear(work, fingerprint, lease).await?;
     match adopted {
         Some(image) => Ok(image),

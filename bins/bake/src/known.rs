@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Image};
+use aws_sdk_ec2::types::{Filter, Image, ImageState};
 use gyron_core::aws::{Aws, OrAws as _};
 use gyron_core::config::schema::Span;
 use gyron_core::failure::Result;
@@ -54,13 +54,23 @@ impl Making {
 
 /// The available images with this fingerprint. One whose bake died after it had asked for the image is among them.
 pub(crate) async fn available(aws: &Aws, app: &str, fingerprint: &Digest) -> Result<Vec<Standing>> {
-    let standing = images(aws, app, fingerprint, &["available"]).await?;
-    let standing = standing.iter().filter_map(|image| {
+    Ok(standing(&images(aws, app, fingerprint, &["available"]).await?))
+}
+
+/// Those of the images that can be launched.
+pub(crate) fn standing(images: &[Image]) -> Vec<Standing> {
+    let available = images.iter().filter(|image| image.state() == Some(&ImageState::Available));
+    let standing = available.filter_map(|image| {
         let made = image.creation_date().and_then(|date| date.parse().ok());
         let tokens_required = image.imds_support().is_some();
         Some(Standing { image: ImageId::new(image.image_id()?), made, tokens_required })
     });
-    Ok(standing.collect())
+    standing.collect()
+}
+
+/// The value of an image's tag.
+pub(crate) fn tag<'a>(image: &'a Image, key: &str) -> Option<&'a str> {
+    image.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value())
 }
 
 /// The images with this fingerprint that are in one of these states.

@@ -42,9 +42,15 @@ pub(crate) fn log_folder(registry: &Registry, run: &str, layer: &str) -> String 
 #[derive(Debug, Default)]
 struct Made {
     builder: Option<InstanceId>,
+    /// Whether its SSM agent has come.
+    online: bool,
+    /// Whether the builder has been stopped: nobody gets into it any more, and it can't end itself.
+    stopped: bool,
     /// What tells the builder that its bake lives.
     heartbeat: Option<Heartbeat>,
     image: Option<ImageId>,
+    /// Whether the image has been asked for, with whatever answer.
+    asked: bool,
     /// The list of its packages.
     packages: bool,
     /// Objects in the run's folder.
@@ -124,7 +130,7 @@ impl Work<'_> {
         match (baked, undone) {
             (Ok(image), Ok(_)) => Ok(image),
             (Ok(image), Err(failure)) => Err(failure.already(format!("the image {image} is there"))),
-            (Err(failure), Ok(Left::Nothing)) => Err(failure.already("no instance and no image of this bake are left")),
+            (Err(failure), Ok(Left::Nothing)) => Err(failure.already(self.nothing_left())),
             (Err(failure), Ok(_)) => Err(failure),
             (Err(failure), Err(second)) => Err(failure.already(second.message()).already(second.report())),
         }
@@ -140,32 +146,39 @@ impl Work<'_> {
         let release = if self.layer.release { ", release" } else { "" };
         phase.done(format!("ready: {}, playbook{release}", toolkit.name));
 
-        lease.say(sighting::STARTING);
-        lease.check()?;
+        lease.confirm(sighting::STARTING).await?;
         let builder = instance::start(aws, &context.console, &context.stop, &self.instance(fingerprint)?).await?;
         made.builder = Some(builder.clone());
         made.heartbeat = Some(Heartbeat::begin(aws, &builder, self.settings.patience.0));
         self.boot(&builder).await?;
+        made.online = true;
         phase.done(format!("builder {builder} is up"));
 
         lease.say(&format!("playing {}", self.layer.playbook));
         let file = self.log_file();
         log.keep(&context.config.root.join(&file))?;
-        let played = builder::play(context, aws, &builder, (&job.url, &job.sha256), &mut log, self.left()?).await;
+        let play = builder::play(context, aws, &builder, (&job.url, &job.sha256), &mut log, self.left()?);
+        let played = tokio::select! {
+            played = play => played,
+            lost = lease.lost() => Err(lost),
+        };
         // Where it failed before the play began there is nothing in it.
         let told = context.config.root.join(&file).metadata().is_ok_and(|it| it.len() > 0);
-        played.map_err(|failure| if told { failure.hint(format!("the whole log is in {file}")) } else { failure })?;
+        played
+            .map_err(|failure| if told { failure.hint(format!("the whole log is in {file}")) } else { failure })
+            .map_err(|failure| self.to_look_inside(failure))?;
         phase.done(format!("played {}", self.layer.playbook));
         log.say_slowest();
 
         lease.say("stopping the builder");
-        builder::clean(context, aws, &builder).await?;
+        builder::clean(context, aws, &builder).await.map_err(|failure| self.to_look_inside(failure))?;
+        made.stopped = true;
         image::stop_builder(context, aws, &builder, self.left()?).await?;
         phase.done("cleaned up and stopped");
 
-        lease.say(sighting::MAKING);
         // Whoever has taken the bake over makes it: two would be one too many.
-        lease.check()?;
+        lease.confirm(sighting::MAKING).await?;
+        made.asked = true;
         let image = self.image(&builder, fingerprint).await?;
         made.image = Some(image.clone());
         image::wait_available(context, aws, &image, self.left()?).await?;
@@ -187,7 +200,11 @@ impl Work<'_> {
             up => up?,
         }
         let deadline = self.left()?.min(self.settings.agent_deadline.0);
-        agent::online(aws, &context.console, &context.stop, builder, deadline).await
+        let online = agent::online(aws, &context.console, &context.stop, builder, deadline).await;
+        online.map_err(|failure| match failure.exit() {
+            Exit::Deadline => failure.hint("bake.agent-deadline in gyron.toml says how long it may take"),
+            _ => failure,
+        })
     }
 
     /// Leaves what is better left: an image that only was not there in time, and a builder that somebody wants to look at.
@@ -197,6 +214,8 @@ impl Work<'_> {
         {
             // AWS goes on making it, from the builder's disk.
             made.left = Left::Something;
+            // They are the image's.
+            made.packages = false;
             return failure
                 .already(format!("{image} is still being made, and the stopped builder has its disk till then"))
                 .hint("gyron-bake again: it waits for that image, takes it, and clears the builder away");
@@ -207,7 +226,9 @@ impl Work<'_> {
     /// Keeps the builder of a bake that failed, where that is asked for: it lives on without its bake, and then ends itself.
     async fn keep(&self, made: &mut Made, failure: Failure) -> Failure {
         let stopped = matches!(failure.exit(), Exit::Interrupted | Exit::Terminated);
-        let (Some(keep), Some(builder), false) = (self.keep, made.builder.clone(), stopped) else { return failure };
+        let (Some(keep), Some(builder), false) = (self.keep, made.builder.clone(), stopped || made.stopped) else {
+            return failure;
+        };
         let until = Timestamp::now().checked_add(keep).unwrap_or(Timestamp::MAX);
         if let Err(refused) = heartbeat::keep(self.aws, &builder, until).await {
             return failure.already(format!("the builder could not be kept: {refused}"));
@@ -217,8 +238,32 @@ impl Work<'_> {
         let region = &self.aws.region;
         failure
             .already(format!("the builder {builder} is kept until {until:.0}, costs money till then, and ends itself"))
-            .hint(format!("look at it: aws ssm start-session --target {builder} --region {region}"))
+            .hint(match made.online {
+                true => format!("look at it: aws ssm start-session --target {builder} --region {region}"),
+                false => format!(
+                    "no session leads there, but its console can be read: aws ec2 get-console-output --latest --instance-id {builder} --region {region}"
+                ),
+            })
             .hint(format!("end it sooner: aws ec2 terminate-instances --instance-ids {builder} --region {region}"))
+    }
+
+    /// Names the way to look at a builder that is not kept this time.
+    fn to_look_inside(&self, failure: Failure) -> Failure {
+        if failure.exit() != Exit::Program || self.keep.is_some() {
+            return failure;
+        }
+        failure.hint("to look inside the builder: gyron-bake --keep-on-failure, of the same commit")
+    }
+
+    /// What a bake that failed has left, where that is nothing of its own.
+    fn nothing_left(&self) -> String {
+        if self.settings.layers.is_empty() {
+            return "no instance and no image of this bake are left".to_owned();
+        }
+        format!(
+            "no instance and no image of the layer {} are left; what is below it stays for the next bake",
+            self.layer.name
+        )
     }
 
     /// Asks for the image. What it is of stands in its tags from its first moment, so that the next bake finds it even if this
@@ -231,14 +276,17 @@ impl Work<'_> {
             ("gyron:layer".to_owned(), self.layer.name.clone()),
             ("gyron:base".to_owned(), self.base.id.to_string()),
         ];
-        let mut of = &self.layer.name;
         if self.layer.release {
             more.push(("gyron:version".to_owned(), version.name.clone()));
             more.push(("gyron:commit".to_owned(), version.commit.clone().unwrap_or_default()));
-            of = &version.name;
         }
-        let name = format!("{}-{of}-{}", context.config.app(), context.run);
-        image::create(context, self.aws, builder, &name, &context.tags(Step::Bake, None, more)).await
+        image::create(context, self.aws, builder, &self.image_name(), &context.tags(Step::Bake, None, more)).await
+    }
+
+    /// The image's name: this run's alone.
+    fn image_name(&self) -> String {
+        let of = if self.layer.release { &self.package.so.version.name } else { &self.layer.name };
+        format!("{}-{of}-{}", self.context.config.app(), self.context.run)
     }
 
     /// The release, where it comes to this layer.
@@ -347,10 +395,16 @@ impl Work<'_> {
         let mut phase = Phase::begin(&context.console);
         made.heartbeat = None;
         let mut first = Ok(());
-        if let Some(image) = made.image.take()
-            && failed
-        {
-            first = image::remove(aws, &image).await;
+        if failed && made.left == Left::Nothing {
+            // The answer to the call for it may have been lost on its way.
+            let image = match made.image.take() {
+                None if made.asked => image::named(aws, &self.image_name()).await,
+                image => Ok(image),
+            };
+            first = match image {
+                Ok(Some(image)) => image::remove(aws, &image).await,
+                other => other.map(drop),
+            };
         }
         if made.left == Left::Nothing {
             let terminated = image::terminate_builder(context, aws, &context.run, made.builder.as_ref()).await;

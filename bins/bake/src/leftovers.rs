@@ -1,34 +1,33 @@
 //! What a bake left that was killed: taken up or cleared away by the next bake of the same.
 
-use aws_sdk_ec2::types::{ImageState, Instance};
+use aws_sdk_ec2::types::{Image, ImageState, Instance};
 use gyron_core::aws::Aws;
-use gyron_core::exit::Exit;
 use gyron_core::failure::Result;
 use gyron_core::heartbeat::{KEPT, is_kept};
 use gyron_core::ids::{Digest, ImageId, InstanceId};
 use gyron_core::instance::{tag, tagged, terminate};
 use gyron_core::lease::Lease;
+use gyron_core::names::BUCKET;
 use gyron_core::registry::Registry;
 use gyron_core::step::Context;
 use jiff::Timestamp;
 
 use crate::image;
 use crate::in_flight::lease_key;
-use crate::known::{self, TAG};
+use crate::known::TAG;
 use crate::layer::{Work, folder};
 use crate::packages;
 
 /// Waits for an image that a bake had asked for when it died: it is as good as any. One that came to nothing goes.
-pub(crate) async fn adopt(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) -> Result<Option<ImageId>> {
+pub(crate) async fn adopt(work: &Work<'_>, there: &[Image], lease: &Lease) -> Result<Option<ImageId>> {
     let (context, aws) = (work.context, work.aws);
-    let begun = known::images(aws, context.config.app(), fingerprint, &["pending", "failed"]).await?;
-    for image in &begun {
+    for image in there.iter().filter(|image| image.state() != Some(&ImageState::Available)) {
         let Some(id) = image.image_id().map(ImageId::new) else { continue };
         if image.state() == Some(&ImageState::Pending) {
             lease.say(&format!("waiting for {id}, which a bake that died had asked for"));
             context.console.say(format!("  {id} is on its way, of a bake that died: it is waited for"));
             match image::wait_available(context, aws, &id, work.left()?).await {
-                Err(failure) if failure.exit() == Exit::Aws => context.console.say(format!("  {failure}")),
+                Err(failure) if image::came_to_nothing(aws, &id).await? => context.console.say(format!("  {failure}")),
                 Ok(()) => {
                     image::require_tokens(aws, &id).await?;
                     return Ok(Some(id));
@@ -46,7 +45,7 @@ pub(crate) async fn adopt(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) 
 pub(crate) async fn clear(work: &Work<'_>, fingerprint: &Digest, lease: &Lease) -> Result<()> {
     clear_instances(work, fingerprint).await?;
     // It may have died before it had started anything that could be found.
-    if let Some(before) = lease.before() {
+    if let Some((before, _)) = lease.before() {
         let folder = folder(work.registry, &before.run, &work.layer.name);
         work.registry.remove_all(&format!("{folder}/")).await?;
         packages::forget_of_none(work.aws, work.registry, fingerprint.as_str(), &before.run).await?;
@@ -66,7 +65,9 @@ pub(crate) async fn clear_unowned(work: &Work<'_>, fingerprint: &Digest) -> Resu
 async fn clear_instances(work: &Work<'_>, fingerprint: &Digest) -> Result<()> {
     for instance in tagged(work.aws, TAG, fingerprint.as_str()).await? {
         let run = tag(&instance, "gyron:run").unwrap_or_default().to_owned();
-        if run == work.context.run || is_kept(tag(&instance, KEPT), Timestamp::now()) {
+        // Of another bucket's bake nobody knows here whether it lives: its lease is there.
+        let elsewhere = tag(&instance, BUCKET).is_some_and(|bucket| bucket != work.registry.bucket());
+        if elsewhere || run == work.context.run || is_kept(tag(&instance, KEPT), Timestamp::now()) {
             continue;
         }
         let Some(id) = instance.instance_id().map(InstanceId::new) else { continue };

@@ -29,13 +29,15 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    gyron_core::step::run(&args.common, async |context| match args.what {
-        what if what != Some(args::What::Diff) && !args.of.is_empty() => Err(args.superfluous()),
-        Some(args::What::Sweep) => sweep::sweep(context, args.yes).await,
-        Some(args::What::Diff) => packages::diff(context, &args.of).await,
-        Some(args::What::Prune) => prune::prune(context, args.yes).await,
-        Some(args::What::Outdated) => outdated::outdated(context).await,
-        Some(args::What::Update) => outdated::update(context).await,
-        None => bake::bake(context, args.fresh, args.keep_on_failure).await,
+    gyron_core::step::run(&args.common, async |context| {
+        args.check()?;
+        match args.what {
+            Some(args::What::Sweep) => sweep::sweep(context, args.yes).await,
+            Some(args::What::Diff) => packages::diff(context, &args.of).await,
+            Some(args::What::Prune) => prune::prune(context, args.yes).await,
+            Some(args::What::Outdated) => outdated::outdated(context).await,
+            Some(args::What::Update) => outdated::update(context).await,
+            None => bake::bake(context, args.fresh, args.keep_on_failure).await,
+        }
     })
 }

@@ -136,7 +136,7 @@ pub async fn terminate(aws: &Aws, console: &Console, instance: &InstanceId) -> R
     let remains = |failure: Failure| {
         failure
             .already(format!("{instance} may still run and cost money"))
-            .hint(format!("aws ec2 terminate-instances --instance-ids {instance}"))
+            .hint(format!("aws ec2 terminate-instances --instance-ids {instance} --region {}", aws.region))
     };
     // Clean-up goes on after a signal: nothing stops it but its own deadline.
     let never = Stop::never();

@@ -29,6 +29,9 @@ pub fn within(longest: usize, parts: &[&str], key: &str) -> String {
     }
 }
 
+/// The tag that names the bucket whose leases and records are about it.
+pub const BUCKET: &str = "gyron:bucket";
+
 /// The tags that every resource carries from its creation on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tags {

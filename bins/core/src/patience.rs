@@ -29,6 +29,9 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a throttled call is asked again at least: clean-up comes after the deadline, and after a signal.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// Calls that no token protects, and whose second one does a second thing: a script would run twice, side by side.
+const ONCE: [&str; 1] = ["SendCommand"];
+
 /// What a refusal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -36,6 +39,10 @@ pub enum Kind {
     Throttled,
     /// To go elsewhere: another type, another zone.
     NoCapacity,
+    /// To wait until the network is back: no answer came.
+    Unreached,
+    /// Nothing: what was asked for may have been done, and must not be done twice.
+    Done,
     /// Something else: the SDK knows which of these pass.
     Other,
 }
@@ -76,7 +83,9 @@ pub fn kind(status: u16, code: Option<&str>) -> Kind {
 pub fn again(kind: Kind, attempts: u32, elapsed: Duration, longest: Duration) -> bool {
     match kind {
         Kind::Throttled => elapsed < longest,
-        Kind::NoCapacity => false,
+        Kind::NoCapacity | Kind::Done => false,
+        // A connection that is refused at once would else be given up after a few seconds.
+        Kind::Unreached => attempts < ATTEMPTS || elapsed < longest,
         Kind::Other => attempts < ATTEMPTS,
     }
 }
@@ -90,7 +99,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Without a deadline: each throttled call is asked again for two minutes.
+    /// Without a deadline: each throttled call is asked again for two minutes, and each that reaches nobody a few times.
     #[must_use]
     pub fn new(console: &Console, stop: &Stop) -> Self {
         Patience { console: console.clone(), stop: stop.clone(), until: Arc::default() }
@@ -102,10 +111,18 @@ impl Patience {
     }
 
     /// How long a call that was first sent then may be asked again.
-    fn longest(&self, sent: Instant) -> Duration {
+    fn longest(&self, kind: Kind, sent: Instant) -> Duration {
+        let left = self.until().map(|until| until.saturating_duration_since(sent));
+        match kind {
+            // A step without a deadline has made nothing yet that would be lost: a wrong address is better said at once.
+            Kind::Unreached => left.map_or(Duration::ZERO, |left| left.min(GRACE)),
+            _ => left.map_or(GRACE, |left| left.max(GRACE)),
+        }
+    }
+
+    fn until(&self) -> Option<Instant> {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = until.filter(|_| self.stop.check().is_ok());
-        until.map_or(GRACE, |until| until.saturating_duration_since(sent).max(GRACE))
+        until.filter(|_| self.stop.check().is_ok())
     }
 }
 
@@ -151,16 +168,22 @@ impl Intercept for Patience {
         if context.output_or_error().is_none_or(|outcome| outcome.is_ok()) {
             return Ok(());
         }
-        let kind = context.response().map_or(Kind::Other, |response| {
+        let action = cfg.load::<Metadata>().map_or("a call", Metadata::name).to_owned();
+        let kind = context.response().map_or(Kind::Unreached, |response| {
             let body = response.body().bytes().unwrap_or_default();
             let code = code(response.headers().get("x-amzn-errortype"), body);
             kind(response.status().as_u16(), code.as_deref())
         });
-        let more = again(kind, attempts, sent.first.elapsed(), self.longest(sent.first));
-        if more && kind == Kind::Throttled && sent.said.elapsed() >= HEARTBEAT {
-            let action = cfg.load::<Metadata>().map_or("a call", Metadata::name).to_owned();
+        let broken = kind == Kind::Unreached || context.response().is_some_and(|it| it.status().is_server_error());
+        let kind = if ONCE.contains(&action.as_str()) && broken && kind != Kind::Throttled { Kind::Done } else { kind };
+        let more = again(kind, attempts, sent.first.elapsed(), self.longest(kind, sent.first));
+        let why = match kind {
+            Kind::Unreached => "nobody answers",
+            _ => "AWS throttles",
+        };
+        if more && matches!(kind, Kind::Throttled | Kind::Unreached) && sent.said.elapsed() >= HEARTBEAT {
             let waited = span(Duration::from_secs(sent.first.elapsed().as_secs()));
-            self.console.say(format!("  … AWS throttles {action}: asking again ({waited})"));
+            self.console.say(format!("  … {why} {action}: asking again ({waited})"));
             cfg.interceptor_state().store_put(Sent { said: Instant::now(), ..sent });
         }
         let config = RetryConfig::standard().with_max_backoff(LONGEST_PAUSE);
@@ -237,6 +260,8 @@ mod tests {
             prop_assert_eq!(again(Kind::Throttled, attempts, elapsed, longest), elapsed < longest);
             prop_assert_eq!(again(Kind::Other, attempts, elapsed, longest), attempts < ATTEMPTS);
             prop_assert!(!again(Kind::NoCapacity, attempts, elapsed, longest));
+            prop_assert!(!again(Kind::Done, attempts, elapsed, longest));
+            prop_assert_eq!(again(Kind::Unreached, attempts, elapsed, longest), attempts < ATTEMPTS || elapsed < longest);
         }
     }
 
@@ -245,11 +270,13 @@ mod tests {
         let (asker, stop) = Stop::of_own();
         let patience = Patience::new(&Console::new(), &stop);
         let now = Instant::now();
-        assert_eq!(patience.longest(now), GRACE);
+        assert_eq!(patience.longest(Kind::Throttled, now), GRACE);
         patience.lasts_until(now + Duration::from_secs(1800));
-        assert_eq!(patience.longest(now), Duration::from_secs(1800));
-        assert_eq!(patience.longest(now + Duration::from_secs(1790)), GRACE);
+        assert_eq!(patience.longest(Kind::Throttled, now), Duration::from_secs(1800));
+        assert_eq!(patience.longest(Kind::Throttled, now + Duration::from_secs(1790)), GRACE);
+        assert_eq!(patience.longest(Kind::Unreached, now), GRACE);
         asker.ask(Exit::Interrupted);
-        assert_eq!(patience.longest(now), GRACE);
+        assert_eq!(patience.longest(Kind::Unreached, now), Duration::ZERO);
+        assert_eq!(patience.longest(Kind::Throttled, now), GRACE);
     }
 }

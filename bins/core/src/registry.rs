@@ -3,6 +3,8 @@
 //! `APP/releases/VERSION/` holds the immutable release, `APP/records/SHA256.json` the immutable records,
 //! `APP/versions/VERSION.json` the pointer to the newest chain of a version, and `APP/envs/ENV/` what an environment is.
 
+mod age;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::age::Answered;
 use crate::aws::{Aws, OrAws as _, code};
 use crate::failure::{Failure, OrFail as _, Result};
 use crate::ids::Digest;
@@ -35,6 +38,8 @@ pub struct Tagged<T> {
     pub value: T,
     /// S3's entity tag.
     pub etag: String,
+    /// How long ago it was written, by S3's own clock; in whole seconds.
+    pub age: Duration,
 }
 
 /// The bucket, seen by one app.
@@ -131,11 +136,17 @@ impl Registry {
     pub async fn publish<F: Facts>(&self, record: &Record<F>) -> Result<()> {
         let text = record.text()?;
         let key = self.key(&format!("records/{}.json", record.digest));
-        let put = self.aws.s3.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
-        match put.content_type("application/json").body(text.into_bytes().into()).send().await {
-            Ok(_) => {}
-            Err(error) if code(&error) == Some("PreconditionFailed") => {}
-            Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+        for _ in 0..5 {
+            let put = self.aws.s3.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
+            match put.content_type("application/json").body(text.clone().into_bytes().into()).send().await {
+                Ok(_) => break,
+                Err(error) if code(&error) == Some("PreconditionFailed") => break,
+                // 409: another writer is at the same key right now, and it writes the same: its digest is its name.
+                Err(error) if code(&error) == Some("ConditionalRequestConflict") => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+            }
         }
         if F::STEP.in_environment() {
             return Ok(());
@@ -150,18 +161,20 @@ impl Registry {
     /// # Errors
     /// AWS (4); refused (3) where it can't be read as what it should be.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Tagged<T>>> {
-        let got = match self.aws.s3.get_object().bucket(&self.bucket).key(key).send().await {
+        let answered = Answered::default();
+        let get = self.aws.s3.get_object().bucket(&self.bucket).key(key);
+        let got = match get.customize().interceptor(answered.clone()).send().await {
             Ok(got) => got,
             Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
             Err(error) if code(&error) == Some("NoSuchBucket") => return Err(self.no_bucket()),
             Err(error) => return Err(error).or_aws(&format!("GetObject s3://{}/{key}", self.bucket)),
         };
-        let etag = got.e_tag().unwrap_or_default().to_owned();
+        let (etag, age) = (got.e_tag().unwrap_or_default().to_owned(), answered.age(got.last_modified()));
         let place = || format!("s3://{}/{key}", self.bucket);
         let body = got.body.collect().await.or_fail(|| Failure::aws(format!("{} broke off", place())))?;
         let value = serde_json::from_slice(&body.into_bytes())
             .or_fail(|| Failure::refused(format!("{} is not what gyron writes there", place())))?;
-        Ok(Some(Tagged { value, etag }))
+        Ok(Some(Tagged { value, etag, age }))
     }
 
     /// Changes a JSON object by compare-and-swap: `change` sees what is there and says what shall be.
@@ -173,10 +186,22 @@ impl Registry {
         key: &str,
         mut change: impl FnMut(Option<T>) -> Result<T>,
     ) -> Result<()> {
+        self.swap_tagged(key, |there| change(there.map(|there| there.value))).await
+    }
+
+    /// The same, where it also counts how long ago that was written which is there.
+    ///
+    /// # Errors
+    /// As [`Registry::swap`].
+    pub async fn swap_tagged<T: DeserializeOwned + Serialize>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<Tagged<T>>) -> Result<T>,
+    ) -> Result<()> {
         for _ in 0..10 {
             let there = self.get::<T>(key).await?;
-            let (value, etag) = there.map_or((None, None), |there| (Some(there.value), Some(there.etag)));
-            let text = serde_json::to_vec_pretty(&change(value)?)
+            let etag = there.as_ref().map(|there| there.etag.clone());
+            let text = serde_json::to_vec_pretty(&change(there)?)
                 .or_fail(|| Failure::defect("a value can't be written as JSON"))?;
             let put = self.aws.s3.put_object().bucket(&self.bucket).key(key).content_type("application/json");
             let put = match etag {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_ssm::types::CommandInvocationStatus;
+use tokio::time::Instant;
 
 use crate::aws::{Aws, OrAws as _, code};
+use crate::consistency::LAG;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::ids::InstanceId;
@@ -33,6 +36,9 @@ pub struct Reply {
     pub stderr: String,
 }
 
+/// How often it is looked whether the instance is still there: of one that is gone SSM goes on saying that the script runs.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Runs a script on an instance and brings back what it printed; any exit status of the script is a reply.
 ///
 /// # Errors
@@ -55,11 +61,16 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
     let id = sent.command().and_then(|command| command.command_id()).unwrap_or_default().to_owned();
     let wait = Wait::new(&script.what, script.deadline + Duration::from_secs(90));
     let wait = wait.every(Duration::from_millis(700)).soon();
+    let (begun, mut looked) = (Instant::now(), Instant::now());
     let reply = poll_until(console, stop, &wait, async || {
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            still_there(aws, instance, &script.what).await?;
+        }
         let asked = aws.ssm.get_command_invocation().command_id(&id).instance_id(instance.as_str()).send().await;
         let seen = match asked {
             // A command is not to be seen at once everywhere.
-            Err(error) if code(&error) == Some("InvocationDoesNotExist") => {
+            Err(error) if code(&error) == Some("InvocationDoesNotExist") && begun.elapsed() < LAG => {
                 return Ok(Look::Pending("on its way".to_owned()));
             }
             other => other.or_aws("GetCommandInvocation")?,
@@ -73,12 +84,11 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
         match seen.status() {
             Some(CommandInvocationStatus::Success) => Ok(Look::Done(reply())),
             Some(CommandInvocationStatus::Failed) if details == "Failed" => Ok(Look::Done(reply())),
-            Some(CommandInvocationStatus::TimedOut) => Err(Failure::deadline(format!(
-                "{} on {instance} was not done after {seconds} s ({details})",
-                script.what
-            ))),
+            Some(CommandInvocationStatus::TimedOut) => {
+                Err(Failure::deadline(format!("{} was not done after {seconds} s ({details})", script.what)))
+            }
             Some(CommandInvocationStatus::Cancelled | CommandInvocationStatus::Failed) => {
-                Err(Failure::aws(format!("{} on {instance} came to nothing: {details}", script.what)))
+                Err(Failure::aws(format!("{} came to nothing: {details}", script.what)))
             }
             other => {
                 let state = other.map_or("pending", CommandInvocationStatus::as_str);
@@ -94,4 +104,23 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
         let _ = aws.ssm.cancel_command().command_id(&id).send().await;
     }
     reply
+}
+
+async fn still_there(aws: &Aws, instance: &InstanceId, what: &str) -> Result<()> {
+    let described =
+        aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await.or_aws("DescribeInstances")?;
+    let found = described.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+    let Some(found) = found else { return Ok(()) };
+    match found.state().and_then(|state| state.name()) {
+        Some(
+            state @ (InstanceStateName::ShuttingDown
+            | InstanceStateName::Terminated
+            | InstanceStateName::Stopping
+            | InstanceStateName::Stopped),
+        ) => {
+            let reason = found.state_reason().and_then(|reason| reason.message()).unwrap_or("AWS gave no reason");
+            Err(Failure::aws(format!("{instance} is {} in the middle of the {what}: {reason}", state.as_str())))
+        }
+        _ => Ok(()),
+    }
 }

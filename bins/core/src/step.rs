@@ -13,7 +13,7 @@ use crate::console::{Console, span};
 use crate::exit::Exit;
 use crate::failure::{Failure, OrFail as _, Result};
 use crate::ids::Digest;
-use crate::names::Tags;
+use crate::names::{BUCKET, Tags};
 use crate::patience::Patience;
 use crate::records::{Facts, Happened, Record, Records, So, Step};
 use crate::registry::Registry;
@@ -85,7 +85,9 @@ impl Context {
 
     /// The tags of what this run makes; `lives` is for what is temporary.
     #[must_use]
-    pub fn tags(&self, step: Step, lives: Option<std::time::Duration>, more: Vec<(String, String)>) -> Tags {
+    pub fn tags(&self, step: Step, lives: Option<std::time::Duration>, mut more: Vec<(String, String)>) -> Tags {
+        // Whose leases say whether it is in use.
+        more.push((BUCKET.to_owned(), self.config.tables.bucket.clone()));
         let expires = lives.and_then(|lives| {
             let now = jiff::Timestamp::now();
             now.checked_add(lives).ok().map(|at| format!("{at:.0}"))

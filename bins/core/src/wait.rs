@@ -83,9 +83,9 @@ pub async fn poll_until<T>(
         let left = wait.deadline.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Err(Failure::deadline(format!(
-                "{} was not there after {}: {state}",
-                wait.what,
-                span(wait.deadline)
+                "waited {} in vain for {}: {state}",
+                span(wait.deadline),
+                wait.what
             )));
         }
         let pause = wait.pause(begun.elapsed()).mul_f64(rand::rng().random_range(0.8..1.2)).min(left);
@@ -148,7 +148,7 @@ mod tests {
         .await
         .unwrap_err();
         assert_eq!(failure.exit(), Exit::Deadline);
-        assert_eq!(failure.message(), "image ami-1 was not there after 1m: pending, 40 %");
+        assert_eq!(failure.message(), "waited 1m in vain for image ami-1: pending, 40 %");
         assert_eq!(begun.elapsed().as_secs(), 60);
     }
 

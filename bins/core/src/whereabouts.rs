@@ -1,5 +1,8 @@
 //! Where a program runs: which machine and which process, so that another one can tell whether it is dead.
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// A process, told apart from every other of its machine over all boots.
@@ -25,7 +28,15 @@ impl Whereabouts {
     /// here may live.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        place().is_some_and(|here| here == self.place) && began(self.pid) != Some(self.began)
+        let ended = match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => beginning(&stat) != Some(self.began),
+            // /proc may hide others' processes (hidepid): the kernel itself is asked whether there is one of that number.
+            Err(_) => {
+                let there = i32::try_from(self.pid).map(|pid| kill(Pid::from_raw(pid), None));
+                matches!(there, Ok(Err(Errno::ESRCH)))
+            }
+        };
+        ended && place().is_some_and(|here| here == self.place)
     }
 }
 
@@ -36,9 +47,12 @@ fn place() -> Option<String> {
     Some(format!("{} {} {}", boot.trim(), processes.display(), host.to_string_lossy()))
 }
 
-/// The 22nd field of /proc/PID/stat (proc(5)); a zombie has ended as well.
 fn began(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    beginning(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The 22nd field of /proc/PID/stat (proc(5)); a zombie has ended as well.
+fn beginning(stat: &str) -> Option<u64> {
     // The program's name stands in parentheses and may hold anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if matches!(fields.first(), Some(&"Z" | &"X")) {

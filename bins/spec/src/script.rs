@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gyron_core::failure::Failure;
-use gyron_core::ids::{Digest, ImageId};
+use gyron_core::ids::{Digest, ImageId, InstanceId};
 use gyron_core::run_command::{Reply, Script};
 
 /// Where the script works; known, so that it can be taken out of what Ruby says. The instance is thrown away.
@@ -40,14 +40,14 @@ pub(crate) struct Errand<'a> {
 
 impl Errand<'_> {
     /// The script. Nothing in it needs quoting: URLs are percent-encoded, the rest is letters, digits, `.`, `_`, `-`.
-    pub(crate) fn script(&self, deadline: Duration) -> Script {
+    pub(crate) fn script(&self, instance: &InstanceId, deadline: Duration) -> Script {
         let Errand { specs, sha256, report, app, version } = self;
         let text = format!(
             "specs='{specs}'\nsha256='{sha256}'\nreport='{report}'\nGYRON_APP='{app}'\nGYRON_VERSION='{version}'\n\
              folder={FOLDER}\nrm -rf \"$folder\"\nmkdir -m 700 \"$folder\" || exit\n\
              cat >\"$folder/carry.py\" <<'GYRON_PROGRAM'\n{CARRY}GYRON_PROGRAM\n{RUN}"
         );
-        Script { what: format!("specs of {app} {version}"), text, deadline }
+        Script { what: format!("specs of {app} {version} on {instance}"), text, deadline }
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use gyron_core::ids::{Digest, ImageId};
+    use gyron_core::ids::{Digest, ImageId, InstanceId};
     use gyron_core::run_command::Reply;
 
     use super::{Errand, NO_SERVERSPEC, trouble};
@@ -97,7 +97,7 @@ mod tests {
             app: "shop",
             version: "1.4.0",
         };
-        let script = errand.script(Duration::from_secs(60));
+        let script = errand.script(&InstanceId::new("i-1"), Duration::from_secs(60));
         let checked = std::process::Command::new("sh").args(["-n", "-c", &script.text]).status().unwrap();
         assert!(checked.success());
         assert!(script.text.len() < 8000);

@@ -198,7 +198,7 @@ impl Trial<'_> {
             version: &bake.so.version.name,
         };
         self.keys.push(report_key.clone());
-        let reply = run_command::run(aws, console, stop, &instance, &errand.script(self.left())).await?;
+        let reply = run_command::run(aws, console, stop, &instance, &errand.script(&instance, self.left())).await?;
         if let Some(failure) = script::trouble(&reply, &order.image) {
             return Err(failure);
         }

@@ -132,9 +132,14 @@ impl<'a> Log<'a> {
     }
 
     async fn sign_more(&mut self, valid: Duration) -> Result<()> {
-        let key = self.more();
+        let (key, before) = (self.more(), self.unsigned);
         let addresses = self.sign(valid).await?;
-        self.registry.put_json(&key, &addresses).await
+        let put = self.registry.put_json(&key, &addresses).await;
+        if put.is_err() {
+            // The builder waits for just these.
+            self.unsigned = before;
+        }
+        put
     }
 
     /// Says which tasks took longest.

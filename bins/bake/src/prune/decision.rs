@@ -16,6 +16,8 @@ pub(super) struct Known {
     pub(super) fingerprint: String,
     /// The run that made it.
     pub(super) run: String,
+    /// Whether it can be launched: one on its way, or one that came to nothing, is nothing to fall back on.
+    pub(super) available: bool,
     /// Its copies, with their regions.
     pub(super) copies: Vec<Copy>,
 }
@@ -42,12 +44,13 @@ pub(super) fn decide(images: &[Known], needs: &BTreeMap<ImageId, String>, keep: 
     for layer in layers {
         let mut of_layer: Vec<&Known> = images.iter().filter(|image| image.layer == layer).collect();
         of_layer.sort_by(|a, b| b.made.cmp(&a.made).then_with(|| b.id.cmp(&a.id)));
-        for image in of_layer.iter().take(keep) {
+        for image in of_layer.iter().filter(|image| image.available).take(keep) {
             let one = if keep == 1 { "" } else { "one of " };
             reasons.entry(image.id.clone()).or_insert_with(|| format!("{one}{}", newest(keep, layer)));
         }
         let ids: BTreeSet<&ImageId> = of_layer.iter().map(|image| &image.id).collect();
-        let above = images.iter().filter(|image| image.base.as_ref().is_some_and(|base| ids.contains(base)));
+        let stands = |image: &&Known| image.available && image.base.as_ref().is_some_and(|base| ids.contains(base));
+        let above = images.iter().filter(stands);
         let Some(youngest) = above.map(|image| &image.made).max() else { continue };
         for image in of_layer.iter().filter(|image| image.made > *youngest) {
             let why = || "nothing has been baked on its layer since: a bake may be about to".to_owned();
@@ -95,6 +98,7 @@ mod tests {
             made: format!("2026-01-{:02}", id + 1),
             fingerprint: String::new(),
             run: String::new(),
+            available: true,
             copies: Vec::new(),
         }
     }
@@ -117,6 +121,13 @@ mod tests {
         // What runs stays, and with it the layer below.
         let needs = BTreeMap::from([(ImageId::new("ami-2"), "used by i-1".to_owned())]);
         assert_eq!(going(&decide(&images, &needs, 1)), ["ami-3"]);
+    }
+
+    #[test]
+    fn an_image_that_came_to_nothing_takes_nobodys_place() {
+        let failed = Known { available: false, ..known(2, "app", None) };
+        let images = [known(0, "app", None), known(1, "app", None), failed];
+        assert_eq!(going(&decide(&images, &BTreeMap::new(), 1)), ["ami-0", "ami-2"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use gyron_core::step::Context;
 use self::decision::{Copy, Fate, Known, decide};
 use crate::distribution::{Ledger, SOURCE, ledger_key};
 use crate::in_flight::lease_key;
-use crate::known::TAG;
+use crate::known::{self, TAG};
 use crate::{image, packages};
 
 /// All that a prune looks at.
@@ -102,7 +102,7 @@ fn show(context: &Context, decided: &[(Known, Fate)], orphans: &[(Copy, Option<S
     }
     context.show_plan(&lines)?;
     if changes {
-        context.console.say("  gyron-bake prune --yes does it");
+        context.console.say("nothing was touched: gyron-bake prune --yes takes away what goes");
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ async fn regions(context: &Context, registry: &Registry) -> Result<BTreeSet<Stri
 }
 
 fn tag(image: &Image, key: &str) -> Option<String> {
-    image.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value()).map(str::to_owned)
+    known::tag(image, key).map(str::to_owned)
 }
 
 async fn described(aws: &Aws, app: &str) -> Result<Vec<Image>> {
@@ -187,6 +187,7 @@ async fn images(aws: &Aws, app: &str) -> Result<Vec<(Known, bool)>> {
             made: image.creation_date().unwrap_or_default().to_owned(),
             fingerprint: tag(image, TAG).unwrap_or_default(),
             run: tag(image, "gyron:run").unwrap_or_default(),
+            available: image.state() == Some(&ImageState::Available),
             copies: Vec::new(),
         };
         Some((known, image.state() == Some(&ImageState::Pending)))

@@ -60,21 +60,26 @@ fn specifications(group: &AutoScalingGroup) -> Vec<&LaunchTemplateSpecification>
     found
 }
 
+/// How many values a filter takes: FilterLimitExceeded, "The maximum number of filter values specified on a single call is 200".
+const FILTER_VALUES: usize = 200;
+
 /// Stopped instances count, too: they may be started again.
 async fn instances(aws: &Aws, images: &[ImageId]) -> Result<BTreeMap<ImageId, String>> {
     let states = ["pending", "running", "stopping", "stopped", "shutting-down"].map(str::to_owned).to_vec();
-    let ids = images.iter().map(ImageId::to_string).collect();
-    let filters = vec![
-        Filter::builder().name("image-id").set_values(Some(ids)).build(),
-        Filter::builder().name("instance-state-name").set_values(Some(states)).build(),
-    ];
     let mut used = BTreeMap::new();
-    let mut pages = aws.ec2.describe_instances().set_filters(Some(filters)).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        let page = page.or_aws("DescribeInstances")?;
-        for instance in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
-            if let (Some(image), Some(id)) = (instance.image_id(), instance.instance_id()) {
-                used.insert(ImageId::new(image), format!("used by {id}"));
+    for some in images.chunks(FILTER_VALUES) {
+        let ids = some.iter().map(ImageId::to_string).collect();
+        let filters = vec![
+            Filter::builder().name("image-id").set_values(Some(ids)).build(),
+            Filter::builder().name("instance-state-name").set_values(Some(states.clone())).build(),
+        ];
+        let mut pages = aws.ec2.describe_instances().set_filters(Some(filters)).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.or_aws("DescribeInstances")?;
+            for instance in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
+                if let (Some(image), Some(id)) = (instance.image_id(), instance.instance_id()) {
+                    used.insert(ImageId::new(image), format!("used by {id}"));
+                }
             }
         }
     }
@@ -95,8 +100,13 @@ async fn templates(aws: &Aws, images: &[ImageId], groups: &Groups) -> Result<BTr
                 Some(group) => format!("used by the group {group}, by its launch template {name}"),
                 None => format!("used by the launch template {name}"),
             };
-            let mut versions =
-                aws.ec2.describe_launch_template_versions().launch_template_id(id).into_paginator().send();
+            let mut versions = aws
+                .ec2
+                .describe_launch_template_versions()
+                .launch_template_id(id)
+                .resolve_alias(true)
+                .into_paginator()
+                .send();
             while let Some(page) = versions.next().await {
                 // Somebody may take one away while it is looked at: then it refers to nothing.
                 if page.as_ref().is_err_and(|error| code(error) == Some("InvalidLaunchTemplateId.NotFound")) {

@@ -26,9 +26,10 @@ use crate::image;
 pub(crate) async fn sweep(context: &Context, yes: bool) -> Result<()> {
     let aws = context.aws().await;
     let registry = context.registry(&aws);
-    let mut found = instances(&aws, context.config.app()).await?;
-    found.extend(images(&aws, context.config.app()).await?);
-    found.extend(volumes(&aws, context.config.app()).await?);
+    let owner = (context.config.app(), registry.bucket());
+    let mut found = instances(&aws, owner).await?;
+    found.extend(images(&aws, owner).await?);
+    found.extend(volumes(&aws, owner).await?);
     found.extend(
         folders(&registry, 2 * context.config.tables.spec.as_ref().map_or(Duration::ZERO, |it| it.deadline.0)).await?,
     );
@@ -51,10 +52,12 @@ pub(crate) async fn sweep(context: &Context, yes: bool) -> Result<()> {
         let mut lines: Vec<String> = going.iter().map(|it| format!("{} {}", it.verb(), it.line(now))).collect();
         if lines.is_empty() {
             lines.push("change nothing: nothing is left".to_owned());
-        } else {
+        }
+        context.show_plan(&lines)?;
+        if !going.is_empty() {
             context.console.say("nothing was touched: gyron-bake sweep --yes takes it away");
         }
-        return context.show_plan(&lines);
+        return Ok(());
     }
     let mut first = Ok(());
     let mut gone = Vec::new();

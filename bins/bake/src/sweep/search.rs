@@ -10,6 +10,7 @@ use gyron_core::heartbeat;
 use gyron_core::ids::{ImageId, InstanceId};
 use gyron_core::instance::{tag, tagged};
 use gyron_core::lease::{Holder, Lease};
+use gyron_core::names::BUCKET;
 use gyron_core::registry::Registry;
 use jiff::Timestamp;
 
@@ -24,9 +25,14 @@ fn at(time: Option<&aws_sdk_ec2::primitives::DateTime>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok())
 }
 
-pub(super) async fn instances(aws: &Aws, app: &str) -> Result<Vec<Found>> {
+/// Whether it is this bucket's: of what another one's bakes made, their own leases say whether it is in use.
+fn ours(tags: &[Tag], bucket: &str) -> bool {
+    matches!(value(tags, BUCKET), owner if owner.is_empty() || owner == bucket)
+}
+
+pub(super) async fn instances(aws: &Aws, (app, bucket): (&str, &str)) -> Result<Vec<Found>> {
     let found = tagged(aws, "gyron:app", app).await?;
-    Ok(found.iter().filter_map(instance).collect())
+    Ok(found.iter().filter(|it| ours(it.tags(), bucket)).filter_map(instance).collect())
 }
 
 fn instance(instance: &Instance) -> Option<Found> {
@@ -71,7 +77,7 @@ fn storage(thing: Thing, what: &str, tags: &[Tag], made: Option<Timestamp>) -> F
 }
 
 /// Images that came to nothing, and snapshots of which no image is known. An image on its way is the next bake's.
-pub(super) async fn images(aws: &Aws, app: &str) -> Result<Vec<Found>> {
+pub(super) async fn images(aws: &Aws, (app, bucket): (&str, &str)) -> Result<Vec<Found>> {
     let mut pages =
         aws.ec2.describe_snapshots().owner_ids("self").set_filters(Some(of_bakes(app))).into_paginator().send();
     let mut snapshots = Vec::new();
@@ -84,7 +90,8 @@ pub(super) async fn images(aws: &Aws, app: &str) -> Result<Vec<Found>> {
     while let Some(page) = pages.next().await {
         images.extend(page.or_aws("DescribeImages")?.images().to_vec());
     }
-    let failed = images.iter().filter(|image| image.state().is_some_and(|state| state.as_str() == "failed"));
+    let failed = images.iter().filter(|image| ours(image.tags(), bucket));
+    let failed = failed.filter(|image| image.state().is_some_and(|state| state.as_str() == "failed"));
     let mut found: Vec<Found> = failed
         .filter_map(|image| {
             let made = time(image.creation_date());
@@ -95,7 +102,8 @@ pub(super) async fn images(aws: &Aws, app: &str) -> Result<Vec<Found>> {
     let used = images.iter().flat_map(|image| image.block_device_mappings());
     let used: BTreeSet<&str> = used.filter_map(|device| device.ebs()?.snapshot_id()).collect();
     let orphans = snapshots.iter().filter(|snapshot| {
-        !runs.contains(value(snapshot.tags(), "gyron:run"))
+        ours(snapshot.tags(), bucket)
+            && !runs.contains(value(snapshot.tags(), "gyron:run"))
             && !used.contains(snapshot.snapshot_id().unwrap_or_default())
     });
     found.extend(orphans.filter_map(|snapshot| {
@@ -108,13 +116,13 @@ pub(super) async fn images(aws: &Aws, app: &str) -> Result<Vec<Found>> {
 }
 
 /// Disks of builders that are on none any more.
-pub(super) async fn volumes(aws: &Aws, app: &str) -> Result<Vec<Found>> {
+pub(super) async fn volumes(aws: &Aws, (app, bucket): (&str, &str)) -> Result<Vec<Found>> {
     let mut filters = of_bakes(app);
     filters.push(Filter::builder().name("status").values("available").build());
     let mut pages = aws.ec2.describe_volumes().set_filters(Some(filters)).into_paginator().send();
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
-        for volume in page.or_aws("DescribeVolumes")?.volumes() {
+        for volume in page.or_aws("DescribeVolumes")?.volumes().iter().filter(|it| ours(it.tags(), bucket)) {
             let Some(id) = volume.volume_id() else { continue };
             found.push(storage(Thing::Volume(id.to_owned()), "volume", volume.tags(), at(volume.create_time())));
         }
