@@ -38,6 +38,9 @@ pub struct Standing {
     pub seen: u64,
     /// How many of them it has hit.
     pub hit: u64,
+    /// When a lag began.
+    #[serde(skip)]
+    pub since: Option<Instant>,
 }
 
 /// What a call meets.
@@ -92,7 +95,7 @@ impl Faults {
     fn add(&self, fault: Fault) -> Standing {
         self.set(|set| {
             set.count += 1;
-            let standing = Standing { id: format!("f{}", set.count), fault, seen: 0, hit: 0 };
+            let standing = Standing { id: format!("f{}", set.count), fault, seen: 0, hit: 0, since: None };
             set.standing.push(standing.clone());
             standing
         })
@@ -185,10 +188,19 @@ impl Faults {
         self.set(|set| instances.into_iter().filter(|id| set.judged.insert(id.clone())).collect())
     }
 
+    /// What stands now, and has been looked at, shows at once under this fault.
+    fn lag_from_now_on(&self, id: &str) {
+        self.set(|set| {
+            for standing in set.standing.iter_mut().filter(|standing| standing.id == id) {
+                standing.since = Some(Instant::now());
+            }
+        });
+    }
+
     fn lags(&self) -> Vec<Lag> {
         self.set(|set| {
             let lag = |standing: &Standing| match standing.fault.what {
-                What::Stale(by) => Some(Lag { by: by.0, key: standing.fault.calls.key.clone() }),
+                What::Stale(by) => Some(Lag { by: by.0, key: standing.fault.calls.key.clone(), since: standing.since }),
                 _ => None,
             };
             set.standing.iter().filter_map(lag).collect()
@@ -252,6 +264,7 @@ impl Gateway {
                 let standing = self.faults.add(fault);
                 if matches!(standing.fault.what, What::Stale(_)) {
                     self.begin_to_lag().await?;
+                    self.faults.lag_from_now_on(&standing.id);
                 }
                 listed(vec![standing])
             }

@@ -230,6 +230,15 @@ pub struct Lag {
     pub by: Duration,
     /// Only what was made with this access key.
     pub key: Option<String>,
+    /// When it began: what was so then shows, however new it was.
+    pub since: Option<Instant>,
+}
+
+impl Lag {
+    /// Whether what was first seen then shows by now.
+    fn shows(&self, at: Instant, now: Instant) -> bool {
+        now.duration_since(at) >= self.by || self.since.is_some_and(|since| at <= since)
+    }
 }
 
 impl Replica {
@@ -269,8 +278,11 @@ impl Replica {
         for id in known {
             let maker = self.makers.get(id);
             let of = |lag: &&Lag| lag.key.is_none() || lag.key.as_ref() == maker;
-            let Some(by) = lags.iter().filter(of).map(|lag| lag.by).max() else { continue };
-            let shown = |version: &&Version| version.at.is_none_or(|at| now.duration_since(at) >= by);
+            let lags: Vec<&Lag> = lags.iter().filter(of).collect();
+            if lags.is_empty() {
+                continue;
+            }
+            let shown = |version: &&Version| version.at.is_none_or(|at| lags.iter().all(|lag| lag.shows(at, now)));
             let versions = seen.get(id).map_or([].as_slice(), Vec::as_slice);
             let then = versions.iter().rev().find(shown).and_then(|version| version.thing.as_ref());
             if then != things.get(id) {
@@ -320,7 +332,7 @@ mod tests {
     fn what_changed_shows_later_and_what_stood_shows_at_once() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         let at = |second| begun + Duration::from_secs(second);
-        let lags = [Lag { by: Duration::from_secs(30), key: None }];
+        let lags = [Lag { by: Duration::from_secs(30), key: None, since: None }];
         replica.look(Kind::Instance, at(0), &things(&[("i-old", "running")]));
         let now = things(&[("i-new", "pending"), ("i-old", "stopping")]);
         // Before the next look, too.
@@ -335,13 +347,26 @@ mod tests {
     }
 
     #[test]
+    fn what_stood_when_a_fault_began_shows_under_it_though_another_one_still_hides_it() {
+        let (mut replica, begun) = (Replica::default(), Instant::now());
+        let at = |second| begun + Duration::from_secs(second);
+        replica.look(Kind::Instance, at(0), &things(&[]));
+        let now = things(&[("i-1", "running")]);
+        replica.look(Kind::Instance, at(5), &now);
+        let lag = |since| Lag { by: Duration::from_secs(30), key: None, since: Some(at(since)) };
+        assert_eq!(shown(&replica, at(7), &now, &[lag(6)]), Vec::<String>::new());
+        assert_eq!(shown(&replica, at(7), &now, &[lag(6), lag(0)]), ["i-1 nothing"]);
+        assert_eq!(shown(&replica, at(7), &things(&[]), &[lag(6)]), ["i-1 running"], "its end lags");
+    }
+
+    #[test]
     fn only_what_was_made_with_the_key_lags() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         replica.look(Kind::Instance, begun, &Things::new());
         replica.made("i-1", "AKIA1");
         replica.made("i-2", "AKIA2");
         let now = things(&[("i-1", "pending"), ("i-2", "pending"), ("i-3", "pending")]);
-        let lags = [Lag { by: Duration::from_secs(30), key: Some("AKIA1".to_owned()) }];
+        let lags = [Lag { by: Duration::from_secs(30), key: Some("AKIA1".to_owned()), since: None }];
         assert_eq!(shown(&replica, begun, &now, &lags), ["i-1 nothing"]);
         assert_eq!(shown(&replica, begun, &now, &[]), Vec::<String>::new());
     }
