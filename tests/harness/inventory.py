@@ -8,12 +8,16 @@ import json
 import sys
 
 import boto3
+from botocore.config import Config
+
+# A test may look in the middle of a storm of throttling.
+PATIENT = Config(retries={"mode": "standard", "max_attempts": 20})
 
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
 
 
 def found(service, operation, path, **asked):
-    client = boto3.client(service)
+    client = boto3.client(service, config=PATIENT)
     pages = client.get_paginator(operation).paginate(**asked) if client.can_paginate(operation) else None
     for page in pages or [getattr(client, operation)(**asked)]:
         things = [page]

@@ -151,8 +151,8 @@ impl Reference {
         Reference { name: name.to_owned(), subject, calls, leaves: counted(name, &inventory) }
     }
 
-    /// The points at which to kill: before and after each call that changes something, and once for each kind of read; or
-    /// before and after every call.
+    /// The points at which to kill: before and after each call that changes something, and once for each kind of read; with
+    /// `every`, before and after all other calls as well, behind those.
     ///
     /// What comes by the clock, a lease's renewal and a heartbeat, comes once more or less in each run: of those only the first
     /// two are taken, which each run has.
@@ -170,7 +170,11 @@ impl Reference {
                 false => !by_the_clock || before.iter().filter(|other| *other == call).count() < 2,
             }
         };
-        let at = (0..calls.len()).filter(|index| every || taken(*index)).flat_map(|index| {
+        let (mut order, rest): (Vec<usize>, Vec<usize>) = (0..calls.len()).partition(|index| taken(*index));
+        if every {
+            order.extend(rest);
+        }
+        let at = order.into_iter().flat_map(|index| {
             let (action, of) = &calls[index];
             let nth = calls[..=index].iter().filter(|call| **call == calls[index]).count();
             ["--before", "--after"].map(|when| Point { action: (*action).to_owned(), of: of.clone(), nth, when })
