@@ -92,6 +92,30 @@ fn a_failed_bake_is_kept_for_looking_when_asked() {
 }
 
 #[test]
+fn a_builder_that_is_gone_in_the_middle_ends_its_bake() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "gone");
+    takes_long(&app);
+    let command = cloud.command(&app, "gyron-bake", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    until_a_builder_stands(&cloud, "gone");
+    let begun = Instant::now();
+    while states(&cloud, "gone", "State.Name") != ["running"] {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the builder does not run");
+    }
+    std::thread::sleep(Duration::from_secs(8));
+    for id in states(&cloud, "gone", "InstanceId") {
+        let _ = cloud.aws(&["ec2", "terminate-instances", "--instance-ids", &id]);
+    }
+    let output = command.unwrap().wait_with_output().unwrap();
+    let shown = app.show(&output);
+    // Not at the play's deadline, three quarters of an hour later, and with the reason.
+    assert!(begun.elapsed() < Duration::from_secs(150), "{shown}");
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    assert!(shown.contains("came to nothing"), "{shown}");
+    assert_eq!(machines(&cloud, "gone"), Vec::<String>::new());
+}
+
+#[test]
 fn an_agent_that_never_comes_says_what_can_be_seen_of_why() {
     let cloud = Cloud::of_tests();
     let app = packaged(&cloud, "agentless");

@@ -107,8 +107,11 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
 }
 
 async fn still_there(aws: &Aws, instance: &InstanceId, what: &str) -> Result<()> {
-    let described =
-        aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await.or_aws("DescribeInstances")?;
+    let described = match aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await {
+        // A young one is not to be seen everywhere, and one that is gone for long says nothing of why: SSM has the last word.
+        Err(error) if code(&error) == Some("InvalidInstanceID.NotFound") => return Ok(()),
+        other => other.or_aws("DescribeInstances")?,
+    };
     let found = described.reservations().iter().flat_map(|reservation| reservation.instances()).next();
     let Some(found) = found else { return Ok(()) };
     match found.state().and_then(|state| state.name()) {
@@ -119,7 +122,7 @@ async fn still_there(aws: &Aws, instance: &InstanceId, what: &str) -> Result<()>
             | InstanceStateName::Stopped),
         ) => {
             let reason = found.state_reason().and_then(|reason| reason.message()).unwrap_or("AWS gave no reason");
-            Err(Failure::aws(format!("{instance} is {} in the middle of the {what}: {reason}", state.as_str())))
+            Err(Failure::aws(format!("{what} came to nothing: the instance is {}: {reason}", state.as_str())))
         }
         _ => Ok(()),
     }
