@@ -114,7 +114,7 @@ impl Registry {
                 Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
             }
         }
-        Err(Failure::aws(format!("s3://{}/{key} is being written by somebody else, again and again", self.bucket)))
+        Err(self.written_by_others(key))
     }
 
     /// The SHA-256 of an object, `None` where there is no such object or it carries none.
@@ -136,24 +136,34 @@ impl Registry {
     pub async fn publish<F: Facts>(&self, record: &Record<F>) -> Result<()> {
         let text = record.text()?;
         let key = self.key(&format!("records/{}.json", record.digest));
-        for _ in 0..5 {
-            let put = self.aws.s3.put_object().bucket(&self.bucket).key(&key).if_none_match("*");
-            match put.content_type("application/json").body(text.clone().into_bytes().into()).send().await {
-                Ok(_) => break,
-                Err(error) if code(&error) == Some("PreconditionFailed") => break,
-                // 409: another writer is at the same key right now, and it writes the same: its digest is its name.
-                Err(error) if code(&error) == Some("ConditionalRequestConflict") => {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-                Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
-            }
-        }
+        self.put_record(&key, &text).await?;
         if F::STEP.in_environment() {
             return Ok(());
         }
         let key = self.key(&format!("versions/{}.json", record.so.version.name));
         let pointer = Pointer { step: F::STEP, record: record.digest.clone() };
         self.swap(&key, |_: Option<Pointer>| Ok(pointer.clone())).await
+    }
+
+    /// Puts what is the same whoever writes it, since its digest is its name.
+    async fn put_record(&self, key: &str, text: &str) -> Result<()> {
+        for _ in 0..5 {
+            let put = self.aws.s3.put_object().bucket(&self.bucket).key(key).if_none_match("*");
+            match put.content_type("application/json").body(text.as_bytes().to_vec().into()).send().await {
+                Ok(_) => return Ok(()),
+                Err(error) if code(&error) == Some("PreconditionFailed") => return Ok(()),
+                // 409: another writer is at the same key right now; S3 asks to try again.
+                Err(error) if code(&error) == Some("ConditionalRequestConflict") => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                Err(error) => return Err(error).or_aws(&format!("PutObject s3://{}/{key}", self.bucket)),
+            }
+        }
+        Err(self.written_by_others(key))
+    }
+
+    fn written_by_others(&self, key: &str) -> Failure {
+        Failure::aws(format!("s3://{}/{key} is being written by somebody else, again and again", self.bucket))
     }
 
     /// Reads a JSON object; `None` where there is none.
