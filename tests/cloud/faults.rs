@@ -21,12 +21,17 @@ fn refused(cloud: &Cloud, args: &[&str]) -> String {
 
 const VPCS: [&str; 2] = ["ec2", "describe-vpcs"];
 
-/// The base image, and an order for an instance of it; the caller terminates it.
-fn launch(cloud: &Cloud, more: &[&str]) -> Output {
+/// The base image.
+fn base(cloud: &Cloud) -> String {
     let name = "Images[?Name=='gyron-debian-12-ssm'].ImageId";
-    let image = cloud.select(&["ec2", "describe-images", "--owners", "self"], name);
-    let image = image.first().unwrap().as_str();
-    aws(cloud, &[&["ec2", "run-instances", "--image-id", image, "--instance-type", "t3.small"], more].concat())
+    let images = cloud.select(&["ec2", "describe-images", "--owners", "self"], name);
+    images.first().unwrap().clone()
+}
+
+/// An order for an instance of the base image; the caller terminates it.
+fn launch(cloud: &Cloud, more: &[&str]) -> Output {
+    let image = base(cloud);
+    aws(cloud, &[&["ec2", "run-instances", "--image-id", &image, "--instance-type", "t3.small"], more].concat())
 }
 
 fn launched(cloud: &Cloud, more: &[&str]) -> Instance {
@@ -178,6 +183,33 @@ fn a_stale_image_and_its_snapshot_are_not_found() {
     assert_eq!(own.select(&images, "Images[].ImageId"), [image.clone()].into(), "it still shows");
     drop(fault);
     assert!(!own.select(&["ec2", "describe-images", "--owners", "self"], "Images[].ImageId").contains(&image));
+}
+
+#[test]
+fn a_copy_in_another_region_lags_there_as_at_home() {
+    let cloud = Cloud::of_tests();
+    let own = cloud.called_by("stalecopy");
+    let there = ["--region", "eu-west-1"];
+    let image = base(&cloud);
+    let copy = |cloud: &Cloud, name: &str| {
+        let from = ["ec2", "copy-image", "--source-region", "us-east-1", "--source-image-id", &image, "--name", name];
+        cloud.aws(&[&from[..], &there].concat())["ImageId"].as_str().unwrap().to_owned()
+    };
+    let old = copy(&own, "a stale copy (old)");
+    let fault = own.fault(&["stale", "60s"]);
+    let new = copy(&own, "a stale copy (new)");
+    let of_another = copy(&cloud, "a stale copy (another)");
+    let asked = |id: &str| [&["ec2", "describe-images", "--image-ids", id][..], &there].concat().join(" ");
+    let shows = |id: &str| refused(&own, &asked(id).split(' ').collect::<Vec<_>>());
+    assert_eq!(shows(&old), "", "what stood before shows");
+    assert_eq!(shows(&of_another), "", "what another made shows at once");
+    assert!(shows(&new).contains("(InvalidAMIID.NotFound)"), "{}", shows(&new));
+    drop(fault);
+    assert_eq!(shows(&new), "");
+    for image in [old, new, of_another] {
+        let gone = ["ec2", "deregister-image", "--image-id", &image, "--delete-associated-snapshots"];
+        let _ = cloud.aws(&[&gone[..], &there].concat());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod fault;
 mod replica;
 mod stale;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -207,16 +207,21 @@ impl Faults {
         })
     }
 
-    fn lagging(&self, kind: Kind, now: Instant, things: &Things) -> std::collections::BTreeMap<String, Option<Node>> {
-        let lags = self.lags();
+    fn lagging(&self, region: &str, kind: Kind, things: &Things) -> BTreeMap<String, Option<Node>> {
+        let (lags, now) = (self.lags(), Instant::now());
         self.set(|set| {
-            set.replica.look(kind, now, things);
-            set.replica.lagging(kind, now, things, &lags)
+            set.replica.look(region, kind, now, things);
+            set.replica.lagging(region, kind, now, things, &lags)
         })
     }
 
-    fn look(&self, kind: Kind, now: Instant, things: &Things) {
-        self.set(|set| set.replica.look(kind, now, things));
+    fn look(&self, region: &str, kind: Kind, things: &Things) {
+        self.set(|set| set.replica.look(region, kind, Instant::now(), things));
+    }
+
+    /// The regions in which something may lag: those that anybody called since the lag began.
+    fn lagging_regions(&self) -> BTreeSet<String> {
+        self.set(|set| set.replica.regions().cloned().collect())
     }
 
     /// Whether nobody looks for changes yet; the caller does from now on.

@@ -207,10 +207,11 @@ fn unjudged(what: &str) -> Refusal {
     Refusal::unsupported(format!("the rehearsal can't tell what a stale describe shows for {what}"))
 }
 
-/// The versions of all things since the first look, each with the time at which it was first seen.
+/// The versions of all things since the first look at their region, each with the time at which it was first seen.
 #[derive(Debug, Default)]
 pub struct Replica {
-    seen: BTreeMap<Kind, BTreeMap<String, Vec<Version>>>,
+    /// By region.
+    seen: BTreeMap<String, BTreeMap<Kind, BTreeMap<String, Vec<Version>>>>,
     /// Who made what: access keys by id.
     makers: BTreeMap<String, String>,
 }
@@ -247,10 +248,16 @@ impl Replica {
         self.makers.insert(id.to_owned(), key.to_owned());
     }
 
-    /// Notes what is so now.
-    pub fn look(&mut self, kind: Kind, now: Instant, things: &Things) {
-        let first = !self.seen.contains_key(&kind);
-        let seen = self.seen.entry(kind).or_default();
+    /// The regions that have been looked at.
+    pub fn regions(&self) -> impl Iterator<Item = &String> {
+        self.seen.keys()
+    }
+
+    /// Notes what is so now in a region.
+    pub fn look(&mut self, region: &str, kind: Kind, now: Instant, things: &Things) {
+        let kinds = self.seen.entry(region.to_owned()).or_default();
+        let first = !kinds.contains_key(&kind);
+        let seen = kinds.entry(kind).or_default();
         for (id, thing) in things {
             let versions = seen.entry(id.clone()).or_default();
             if versions.last().is_none_or(|last| last.thing.as_ref() != Some(thing)) {
@@ -269,10 +276,17 @@ impl Replica {
         }
     }
 
-    /// The things that do not show as they are: each as it showed a while ago, `None` for what did not show then.
+    /// A region's things that do not show as they are: each as it showed a while ago, `None` for what did not show then.
     #[must_use]
-    pub fn lagging(&self, kind: Kind, now: Instant, things: &Things, lags: &[Lag]) -> BTreeMap<String, Option<Node>> {
-        let Some(seen) = self.seen.get(&kind) else { return BTreeMap::new() };
+    pub fn lagging(
+        &self,
+        region: &str,
+        kind: Kind,
+        now: Instant,
+        things: &Things,
+        lags: &[Lag],
+    ) -> BTreeMap<String, Option<Node>> {
+        let Some(seen) = self.seen.get(region).and_then(|kinds| kinds.get(&kind)) else { return BTreeMap::new() };
         let known: BTreeSet<&String> = things.keys().chain(seen.keys()).collect();
         let mut lagging = BTreeMap::new();
         for id in known {
@@ -303,6 +317,8 @@ impl Replica {
 mod tests {
     use super::*;
 
+    const HOME: &str = "us-east-1";
+
     fn answer(states: &[(&str, &str)]) -> Node {
         let instance = |(id, state): &(&str, &str)| {
             let state = Node::new("instanceState", vec![Node::leaf("name", state)]);
@@ -319,7 +335,7 @@ mod tests {
 
     /// What shows for each instance that lags: its old state, or nothing.
     fn shown(replica: &Replica, now: Instant, things: &Things, lags: &[Lag]) -> Vec<String> {
-        let lagging = replica.lagging(Kind::Instance, now, things, lags);
+        let lagging = replica.lagging(HOME, Kind::Instance, now, things, lags);
         let state = |node: Option<Node>| {
             node.map_or("nothing".to_owned(), |node| {
                 node.get(&["instancesSet", "item", "instanceState", "name"]).to_owned()
@@ -333,15 +349,15 @@ mod tests {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         let at = |second| begun + Duration::from_secs(second);
         let lags = [Lag { by: Duration::from_secs(30), key: None, since: None }];
-        replica.look(Kind::Instance, at(0), &things(&[("i-old", "running")]));
+        replica.look(HOME, Kind::Instance, at(0), &things(&[("i-old", "running")]));
         let now = things(&[("i-new", "pending"), ("i-old", "stopping")]);
         // Before the next look, too.
         assert_eq!(shown(&replica, at(1), &now, &lags), ["i-new nothing", "i-old running"]);
-        replica.look(Kind::Instance, at(1), &now);
+        replica.look(HOME, Kind::Instance, at(1), &now);
         assert_eq!(shown(&replica, at(30), &now, &lags), ["i-new nothing", "i-old running"]);
         assert_eq!(shown(&replica, at(31), &now, &lags), Vec::<String>::new());
         let now = things(&[("i-new", "running")]);
-        replica.look(Kind::Instance, at(40), &now);
+        replica.look(HOME, Kind::Instance, at(40), &now);
         assert_eq!(shown(&replica, at(69), &now, &lags), ["i-new pending", "i-old stopping"]);
         assert_eq!(shown(&replica, at(70), &now, &lags), Vec::<String>::new());
     }
@@ -350,9 +366,9 @@ mod tests {
     fn what_stood_when_a_fault_began_shows_under_it_though_another_one_still_hides_it() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         let at = |second| begun + Duration::from_secs(second);
-        replica.look(Kind::Instance, at(0), &things(&[]));
+        replica.look(HOME, Kind::Instance, at(0), &things(&[]));
         let now = things(&[("i-1", "running")]);
-        replica.look(Kind::Instance, at(5), &now);
+        replica.look(HOME, Kind::Instance, at(5), &now);
         let lag = |since| Lag { by: Duration::from_secs(30), key: None, since: Some(at(since)) };
         assert_eq!(shown(&replica, at(7), &now, &[lag(6)]), Vec::<String>::new());
         assert_eq!(shown(&replica, at(7), &now, &[lag(6), lag(0)]), ["i-1 nothing"]);
@@ -362,7 +378,7 @@ mod tests {
     #[test]
     fn only_what_was_made_with_the_key_lags() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
-        replica.look(Kind::Instance, begun, &Things::new());
+        replica.look(HOME, Kind::Instance, begun, &Things::new());
         replica.made("i-1", "AKIA1");
         replica.made("i-2", "AKIA2");
         let now = things(&[("i-1", "pending"), ("i-2", "pending"), ("i-3", "pending")]);

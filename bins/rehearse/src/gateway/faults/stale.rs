@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::Gateway;
 use super::super::instances::response;
@@ -26,19 +26,26 @@ impl Gateway {
         if asked.service != "ec2" || self.faults.lags().is_empty() || params.is_true("DryRun") {
             return None;
         }
+        let region = asked.region.as_ref().unwrap_or(&self.cloud.region);
+        // Nothing changes in a region without a call to it: what the first one finds there counts as old.
+        if !self.faults.lagging_regions().contains(region)
+            && let Err(refusal) = self.look_for_changes(region).await
+        {
+            return Some(Err(refusal));
+        }
         let action = asked.action.as_str();
         match action {
-            "DescribeInstanceStatus" => Some(self.stale_status(params.clone()).await),
-            "DescribeTags" => Some(self.stale_tags(params.clone()).await),
+            "DescribeInstanceStatus" => Some(self.stale_status(region, params.clone()).await),
+            "DescribeTags" => Some(self.stale_tags(region, params.clone()).await),
             _ => {
                 let kind = Kind::listed_by(action)?;
-                Some(self.stale_list(kind, params.clone()).await)
+                Some(self.stale_list(region, kind, params.clone()).await)
             }
         }
     }
 
-    async fn stale_list(self: &Arc<Self>, kind: Kind, mut params: Params) -> Result<Node, Refusal> {
-        let lagging = self.lagging(kind).await?;
+    async fn stale_list(self: &Arc<Self>, region: &str, kind: Kind, mut params: Params) -> Result<Node, Refusal> {
+        let lagging = self.lagging(region, kind).await?;
         let named = params.list(kind.parameter());
         if let Some(id) = named.iter().find(|id| lagging.get(*id) == Some(&None)) {
             return Err(kind.not_found(id));
@@ -49,7 +56,7 @@ impl Gateway {
             response(kind.action(), vec![Node::new(kind.set(), Vec::new())])
         } else {
             params.remove(kind.parameter());
-            self.truth(kind.action(), params.each(kind.parameter(), rest)).await?
+            self.truth(region, kind.action(), params.each(kind.parameter(), rest)).await?
         };
         kind.take_out(&mut answer, &lagging);
         for (id, then) in lagging {
@@ -65,12 +72,12 @@ impl Gateway {
     }
 
     /// The status of instances that lag: none yet for a new one, and no check is known to have passed in another state.
-    async fn stale_status(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
-        let lagging = self.lagging(Kind::Instance).await?;
+    async fn stale_status(self: &Arc<Self>, region: &str, params: Params) -> Result<Node, Refusal> {
+        let lagging = self.lagging(region, Kind::Instance).await?;
         if let Some(id) = params.list("InstanceId").iter().find(|id| lagging.get(*id) == Some(&None)) {
             return Err(Kind::Instance.not_found(id));
         }
-        let mut answer = self.truth("DescribeInstanceStatus", params).await?;
+        let mut answer = self.truth(region, "DescribeInstanceStatus", params).await?;
         if let Some(set) = answer.child_mut("instanceStatusSet") {
             set.children.retain(|item| !lagging.contains_key(item.get(&["instanceId"])));
         }
@@ -78,12 +85,12 @@ impl Gateway {
     }
 
     /// Tags as they were: what is new has none, and what was changed has the old value.
-    async fn stale_tags(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
+    async fn stale_tags(self: &Arc<Self>, region: &str, params: Params) -> Result<Node, Refusal> {
         let mut lagging = BTreeMap::new();
         for kind in KINDS {
-            lagging.extend(self.lagging(kind).await?);
+            lagging.extend(self.lagging(region, kind).await?);
         }
-        let mut answer = self.truth("DescribeTags", params).await?;
+        let mut answer = self.truth(region, "DescribeTags", params).await?;
         if let Some(set) = answer.child_mut("tagSet") {
             set.children.retain_mut(|item| {
                 let Some(then) = lagging.get(item.get(&["resourceId"])) else { return true };
@@ -96,34 +103,34 @@ impl Gateway {
     }
 
     /// What shows otherwise than it is.
-    async fn lagging(self: &Arc<Self>, kind: Kind) -> Result<BTreeMap<String, Option<Node>>, Refusal> {
-        let things = self.things(kind).await?;
-        Ok(self.faults.lagging(kind, Instant::now(), &things))
+    async fn lagging(self: &Arc<Self>, region: &str, kind: Kind) -> Result<BTreeMap<String, Option<Node>>, Refusal> {
+        let things = self.things(region, kind).await?;
+        Ok(self.faults.lagging(region, kind, &things))
     }
 
-    async fn things(self: &Arc<Self>, kind: Kind) -> Result<Things, Refusal> {
-        let answer = self.truth(kind.action(), Params::action(kind.action())).await?;
+    async fn things(self: &Arc<Self>, region: &str, kind: Kind) -> Result<Things, Refusal> {
+        let answer = self.truth(region, kind.action(), Params::action(kind.action())).await?;
         Ok(kind.things(&answer))
     }
 
     /// A Describe call as it is served without any fault.
-    async fn truth(self: &Arc<Self>, action: &str, params: Params) -> Result<Node, Refusal> {
+    async fn truth(self: &Arc<Self>, region: &str, action: &str, params: Params) -> Result<Node, Refusal> {
         let asked = Asked {
             service: "ec2".to_owned(),
             action: action.to_owned(),
-            region: None,
+            region: Some(region.to_owned()),
             key: None,
             protocol: Protocol::Ec2,
         };
         match self.query(&asked, params.clone()).await {
             Some(answer) => answer,
-            None => self.moto.query(Service::Ec2, params).await,
+            None => self.moto.at(region).query(Service::Ec2, params).await,
         }
     }
 
     /// Looks once, so that what stands now counts as old, and then again and again until nothing lags any more.
     pub(in super::super) async fn begin_to_lag(self: &Arc<Self>) -> Result<(), Refusal> {
-        self.look_for_changes().await?;
+        self.look_everywhere().await?;
         if !self.faults.begin_to_look() {
             return Ok(());
         }
@@ -131,7 +138,7 @@ impl Gateway {
         tokio::spawn(async move {
             while gateway.faults.goes_on_looking() {
                 tokio::time::sleep(CLOCK).await;
-                if let Err(refusal) = gateway.look_for_changes().await {
+                if let Err(refusal) = gateway.look_everywhere().await {
                     crate::serve::say(format_args!("can't look for what has changed: {refusal}"));
                 }
             }
@@ -139,10 +146,19 @@ impl Gateway {
         Ok(())
     }
 
-    async fn look_for_changes(self: &Arc<Self>) -> Result<(), Refusal> {
+    async fn look_everywhere(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut regions = self.faults.lagging_regions();
+        regions.insert(self.cloud.region.clone());
+        for region in regions {
+            self.look_for_changes(&region).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_for_changes(self: &Arc<Self>, region: &str) -> Result<(), Refusal> {
         for kind in KINDS {
-            let things = self.things(kind).await?;
-            self.faults.look(kind, Instant::now(), &things);
+            let things = self.things(region, kind).await?;
+            self.faults.look(region, kind, &things);
         }
         Ok(())
     }
