@@ -1,6 +1,6 @@
 //! Faults: each goes wrong as on AWS, for the caller whose key it is set for and for nobody else.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use gyron_tests::cloud::Cloud;
@@ -121,6 +121,29 @@ fn a_delayed_call_is_served_later() {
     let begun = Instant::now();
     assert_eq!(refused(&own, &VPCS), "");
     assert!(begun.elapsed() >= Duration::from_secs(3));
+}
+
+#[test]
+fn a_call_is_finished_though_its_caller_hung_up() {
+    let own = Cloud::of_tests().called_by("hangup");
+    let fault = own.fault(&["delay", "10s", "CreateKeyPair"]);
+    let create = ["exec", "--", "aws", "ec2", "create-key-pair", "--key-name", "hangup"];
+    let mut caller = own.rehearse(&create).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let hit = |line: &str| line.contains(own.key()) && line.ends_with("(1 of 1 hit)");
+    while !own.ask(&["fault", "list"]).lines().any(hit) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was never called");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    drop(fault);
+    let pairs = ["ec2", "describe-key-pairs", "--filters", "Name=key-name,Values=hangup"];
+    while own.select(&pairs, "KeyPairs[].KeyName").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it was never made");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let _ = own.aws(&["ec2", "delete-key-pair", "--key-name", "hangup"]);
 }
 
 #[test]

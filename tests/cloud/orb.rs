@@ -83,6 +83,7 @@ fn a_push_reaches_production_an_own_executor_too_and_a_rollback_leads_back() {
     let first = version(&app, "gyron-build");
     assert_eq!(answer("pushed", "production"), Ok(first.clone()), "{shown}");
     assert!(app.read(".gyron/ci/gyron-build/test-results/spec.xml").contains("<testcase"));
+    assert!(app.read(".gyron/ci/gyron-build/artifacts/gyron/packages.txt").contains("python3"));
     let markers = app.read(".gyron/ci/releases.jsonl");
     assert!(markers.contains("RUNNING") && markers.contains("SUCCESS") && markers.contains(&first), "{markers}");
     // Nothing secret is in what a job prints or keeps.

@@ -204,6 +204,20 @@ impl Bodies {
         }
     }
 
+    /// The ids of all images that have bodies here.
+    ///
+    /// # Errors
+    /// Where podman can't be asked.
+    pub async fn images(&self) -> Result<Vec<String>> {
+        let prefix = self.image("ami-");
+        let names = self.podman.names(&prefix).await?;
+        let id = |name: &String| {
+            let rest = name.strip_prefix(&prefix)?;
+            Some(format!("ami-{}", rest.split(':').next().unwrap_or(rest)))
+        };
+        Ok(names.iter().filter_map(id).collect())
+    }
+
     /// Takes an image's body away; bodies that booted from it live on. What is not there is no error.
     ///
     /// # Errors

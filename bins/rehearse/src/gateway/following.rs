@@ -152,7 +152,7 @@ fn with_bodies(state: &State) -> Vec<Instance> {
         .iter()
         .filter(|instance| {
             instance.state.end() != InstanceState::Running
-                || in_network(instance.private_ip) && state.images.ready.contains(&instance.image_id)
+                || in_network(instance.private_ip) && state.images.boots(&instance.image_id)
                 || state.overlay.since(&instance.id).is_some()
         })
         .map(|instance| {
@@ -212,6 +212,14 @@ mod tests {
         let states: Vec<_> = with_bodies(&state).iter().map(|i| i.state).collect();
         assert_eq!(states, [InstanceState::Stopped, InstanceState::Running]);
         assert_eq!(assemble(&state).instances[0].state, InstanceState::ShuttingDown);
+    }
+
+    #[test]
+    fn an_instance_of_an_image_that_was_deregistered_since_keeps_its_body() {
+        let mut state = State::default();
+        state.images.doomed.insert("ami-1".to_owned());
+        state.raw.instances = vec![instance("i-1", InstanceState::Running)];
+        assert_eq!(with_bodies(&state).len(), 1);
     }
 
     #[test]

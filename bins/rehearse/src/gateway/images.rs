@@ -43,6 +43,12 @@ impl Images {
         }
     }
 
+    /// Whether an instance that was launched of the image finds a body: one that is deregistered stays until nothing runs from it.
+    #[must_use]
+    pub fn boots(&self, id: &str) -> bool {
+        self.ready.contains(id) || self.doomed.contains(id)
+    }
+
     /// Notes that an image is being made; not one that is known already.
     pub(super) fn begin(&mut self, id: &str) -> bool {
         let known = self.ready.contains(id) || self.failed.contains_key(id) || self.copied.contains(id);
@@ -87,8 +93,7 @@ impl Gateway {
     /// CreateImage: moto makes the entry, the body's commit makes the image.
     pub(super) async fn create_image(self: &Arc<Self>, params: Params) -> Result<Node, Refusal> {
         let instance = params.get("InstanceId").unwrap_or_default().to_owned();
-        let name = params.get("Name").unwrap_or_default().to_owned();
-        well_named(&name)?;
+        well_named(params.get("Name").unwrap_or_default())?;
         self.moto.query(Service::Ec2, Params::action("DescribeInstances").and("InstanceId.1", &instance)).await?;
         let shown = self.shown(&instance);
         if !matches!(shown, InstanceState::Running | InstanceState::Stopped) {
@@ -99,7 +104,6 @@ impl Gateway {
                 ),
             ));
         }
-        name_is_free(&self.moto, &name).await?;
         let no_reboot = params.is_true("NoReboot");
         let answer = self.moto.query(Service::Ec2, params).await?;
         let image = answer.get(&["imageId"]).to_owned();
@@ -127,6 +131,7 @@ impl Gateway {
         self.state(|state| {
             state.images.pending.remove(image);
             match result {
+                Ok(_) if state.images.doomed.contains(image) => {}
                 Ok(body) => {
                     crate::serve::say(format_args!("{image} is available"));
                     let done = if body { &mut state.images.ready } else { &mut state.images.copied };
@@ -203,6 +208,17 @@ impl Gateway {
         Ok(answer)
     }
 
+    /// Whether moto has an instance of the image that is not terminated.
+    async fn runs(&self, image: &str) -> Result<bool, Refusal> {
+        let ask = Params::action("DescribeInstances")
+            .and("Filter.1.Name", "image-id")
+            .and("Filter.1.Value.1", image)
+            .and("Filter.2.Name", "instance-state-name")
+            .each("Filter.2.Value", ["pending", "running", "stopping", "stopped", "shutting-down"]);
+        let answer = self.moto.query(Service::Ec2, ask).await?;
+        Ok(answer.list(&["reservationSet"]).next().is_some())
+    }
+
     /// Takes the bodies of deregistered images away once nothing runs from them.
     pub(super) async fn remove_doomed_images(&self) {
         let free: Vec<String> = self.state(|state| {
@@ -216,6 +232,15 @@ impl Gateway {
             state.images.doomed.iter().filter(|image| !pending.contains_key(*image) && !used(image)).cloned().collect()
         });
         for image in free {
+            // The last look may be older than a launch.
+            match self.runs(&image).await {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(refusal) => {
+                    crate::serve::say(format_args!("{image} stays for now: {refusal}"));
+                    continue;
+                }
+            }
             match self.bodies.remove_image(&image).await {
                 Ok(()) => {
                     self.state(|state| state.images.doomed.remove(&image));
@@ -225,16 +250,6 @@ impl Gateway {
             }
         }
     }
-}
-
-/// Whether no other image of the account's has the name in this region.
-pub(super) async fn name_is_free(moto: &Client, name: &str) -> Result<(), Refusal> {
-    let answer = moto.query(Service::Ec2, Params::action("DescribeImages").and("Owner.1", "self")).await?;
-    let same = answer.list(&["imagesSet"]).find(|item| item.get(&["name"]) == name);
-    same.map_or(Ok(()), |item| {
-        let id = item.get(&["imageId"]);
-        Err(Refusal::client("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use by AMI {id}")))
-    })
 }
 
 /// The snapshots that an image's mapping names.

@@ -66,6 +66,11 @@ fn digest(params: &Params) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Asks for all instances in one answer: moto 5.2 gives the oldest 100 reservations to who doesn't say how many.
+pub(super) fn every_instance() -> Params {
+    Params::action("DescribeInstances").and("MaxResults", 1_000_000)
+}
+
 impl Gateway {
     /// RunInstances: moto launches, but knows no tokens, takes any subnet and drops half of a launch template.
     pub(super) async fn run_instances(&self, mut params: Params, key: Option<&str>) -> Result<Node, Refusal> {
@@ -120,7 +125,7 @@ impl Gateway {
     }
 
     async fn launched_with(&self, token: &str) -> Result<Option<Vec<String>>, Refusal> {
-        let answer = self.moto.query(Service::Ec2, Params::action("DescribeInstances")).await?;
+        let answer = self.moto.query(Service::Ec2, every_instance()).await?;
         let launched: Vec<String> = answer
             .list(&["reservationSet"])
             .flat_map(|reservation| reservation.list(&["instancesSet"]))

@@ -176,6 +176,13 @@ impl Gateway {
                 self.state(|state| state.images.failed.insert(id, why));
             }
         }
+        // Deregistered before this start: an instance may run from it still.
+        let known = |state: &mut State, id: &String| state.images.ready.contains(id);
+        let bodies = self.bodies.images().await?;
+        self.state(|state| {
+            let left: Vec<String> = bodies.into_iter().filter(|id| !known(state, id)).collect();
+            state.images.doomed.extend(left);
+        });
         Ok(())
     }
 
@@ -191,8 +198,9 @@ impl Gateway {
             let gateway = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let gateway = Arc::clone(&gateway);
-                    async move { gateway.answer(request, peer).await }
+                    // On a task of its own: a caller that hangs up does not end what AWS has begun for it.
+                    let answered = tokio::spawn(Arc::clone(&gateway).answer(request, peer));
+                    async move { answered.await.unwrap_or(Err(Killed)) }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -384,15 +392,22 @@ impl Gateway {
     ) -> Result<(Response<Body>, Option<String>), Refusal> {
         let bytes = collect(body).await?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        let here = asked.region.as_ref().is_none_or(|region| *region == self.cloud.region);
-        let served = if crate::ssm::Service::owns(&asked.action) && here {
+        let region = asked.region.as_ref().unwrap_or(&self.cloud.region);
+        let here = *region == self.cloud.region;
+        let served = if crate::ssm::Service::owns(&asked.action) {
+            if !here {
+                return Err(Refusal::unsupported(format!(
+                    "the rehearsal has agents only in {}: {} in another region reaches nothing",
+                    self.cloud.region, asked.action
+                )));
+            }
             let answer = self.commands.call(&asked.action, value).await;
             Some(answer.map_err(|error| {
                 let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
                 Refusal::new(status, error.code, error.message)
             }))
         } else {
-            self.public_parameter(&asked.action, &value).await
+            self.public_parameter(region, &asked.action, &value).await
         };
         match served {
             None => self.forward(asked, parts, full(bytes), id).await,
@@ -558,7 +573,7 @@ fn whole_or_streamed(body: Incoming) -> Body {
 async fn read_form(parts: &Parts, body: Incoming) -> Result<(Option<Params>, Body), Refusal> {
     let form = parts.method == Method::POST && parts.uri.path() == "/" && request::is_form(&parts.headers);
     if !form {
-        return Ok((None, whole_or_streamed(body)));
+        return Ok((request::query_form(parts), whole_or_streamed(body)));
     }
     let bytes = collect(whole_or_streamed(body)).await?;
     Ok((Some(Params::parse(&bytes)), full(bytes)))

@@ -11,8 +11,20 @@ const DEBIAN_PARAMETER: &str = "/aws/service/debian/release/12/latest/amd64";
 
 impl Gateway {
     /// GetParameter and GetParameters where they name the public parameter; none where moto should answer.
-    pub(super) async fn public_parameter(&self, action: &str, body: &Value) -> Option<Result<Value, Refusal>> {
+    pub(super) async fn public_parameter(
+        &self,
+        region: &str,
+        action: &str,
+        body: &Value,
+    ) -> Option<Result<Value, Refusal>> {
+        let elsewhere = || {
+            Refusal::unsupported(format!(
+                "the rehearsal has Debian's image only in {}: {DEBIAN_PARAMETER} names none in {region}",
+                self.cloud.region
+            ))
+        };
         match action {
+            "GetParameter" if body["Name"] == DEBIAN_PARAMETER && region != self.cloud.region => Some(Err(elsewhere())),
             "GetParameter" if body["Name"] == DEBIAN_PARAMETER => {
                 Some(Ok(json!({"Parameter": parameter(&self.cloud.region)})))
             }
@@ -21,6 +33,9 @@ impl Gateway {
                     body["Names"].as_array()?.iter().cloned().partition(|name| name == DEBIAN_PARAMETER);
                 if public.is_empty() {
                     return None;
+                }
+                if region != self.cloud.region {
+                    return Some(Err(elsewhere()));
                 }
                 Some(self.with_own(own, body).await)
             }

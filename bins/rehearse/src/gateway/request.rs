@@ -74,6 +74,22 @@ impl Asked {
     }
 }
 
+/// The parameters of the query protocol where they stand in the address: GET is the same call as POST, signed by a header or
+/// presigned (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
+#[must_use]
+pub fn query_form(parts: &Parts) -> Option<Params> {
+    let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let service = scope(&parts.headers, &query)?.service;
+    let asks = parts.method == Method::GET && parts.uri.path() == "/" && service != "s3";
+    (asks && query.get("Action").is_some()).then(|| {
+        // What signs the call is no parameter of it.
+        let signs = ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token"];
+        let mut params = query;
+        signs.iter().for_each(|name| params.remove(&format!("X-Amz-{name}")));
+        params
+    })
+}
+
 /// Whether the body is a form: the query protocol's.
 #[must_use]
 pub fn is_form(headers: &HeaderMap) -> bool {
@@ -212,6 +228,19 @@ mod tests {
         let form = form.map(|form| Params::parse(form.as_bytes()));
         let asked = Asked::of(&parts, form.as_ref());
         (asked.service, asked.action, asked.protocol)
+    }
+
+    #[test]
+    fn the_query_protocol_may_stand_in_the_address() {
+        let form = |method: &str, uri: &str| {
+            let (parts, ()) = Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+            query_form(&parts).map(|form| form.form())
+        };
+        let presigned = "Action=RunInstances&ImageId=ami-1&X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fec2%2Faws4_request&\
+            X-Amz-Signature=0&X-Amz-Date=20260101T000000Z";
+        assert_eq!(form("GET", &format!("/?{presigned}")).unwrap(), "Action=RunInstances&ImageId=ami-1");
+        assert_eq!(form("POST", &format!("/?{presigned}")), None);
+        assert_eq!(form("GET", &format!("/key?{}", presigned.replace("ec2", "s3"))), None);
     }
 
     #[test]

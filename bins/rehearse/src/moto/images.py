@@ -2,14 +2,17 @@
 waits for what, and for how long, is the gateway's own."""
 
 import copy
+import functools
 import hashlib
 import json
+import os
+import threading
 from datetime import datetime, timezone
 
 import volumes
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterDependency
-from moto.ec2.models.amis import Ami
+from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.utils import convert_tag_spec
 
@@ -82,6 +85,27 @@ Ami.block_device_mappings = property(block_device_mappings)
 Ami.get_filter_value = filter_value_of_mappings
 
 
+load = AmiBackend._load_amis
+
+
+def load_where_bodies_are(self):
+    """An id of an image belongs to one region: the base images are where something can boot from them."""
+    if self.region_name == os.environ["GYRON_REGION_OF_BODIES"]:
+        load(self)
+
+
+AmiBackend._load_amis = load_where_bodies_are
+
+# Moto serves calls side by side: a name or a token that is free must still be free when the image is made.
+one_at_a_time = threading.Lock()
+
+
+def name_is_free(backend, name):
+    for other in backend.amis.values():
+        if other.name == name and other.owner_id == backend.account_id:
+            raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {other.id}")
+
+
 def give_tags(image, tags):
     image.add_tags(tags.get("image", {}))
     image.ebs_snapshot.add_tags(tags.get("snapshot", {}))
@@ -99,6 +123,7 @@ def create_image(self):
                 "UnsupportedOperation",
                 "the rehearsal changes nothing of an image's mappings but DeleteOnTermination of its root",
             )
+    name_is_free(self.ec2_backend, self._get_param("Name"))
     self.error_on_dryrun()
     image = self.ec2_backend.create_image(
         self._get_param("InstanceId"), self._get_param("Name"), self._get_param("Description", ""), []
@@ -124,11 +149,7 @@ def copy_image(self):
                 "The client token you have provided is not consistent with the request parameters",
             )
         return ActionResult({"ImageId": image_id})
-    for other in backend.amis.values():
-        if other.name == self._get_param("Name") and other.owner_id == backend.account_id:
-            raise EC2ClientError(
-                "InvalidAMIName.Duplicate", f"AMI name {other.name} is already in use by AMI {other.id}"
-            )
+    name_is_free(backend, self._get_param("Name"))
     encrypted, key = bool(self._get_param("Encrypted")), self._get_param("KmsKeyId")
     if key and not encrypted:
         raise InvalidParameterDependency("KmsKeyId", "Encrypted")
@@ -171,5 +192,14 @@ def encrypt(backend, image, source, asked, key):
         image.state_reason = {"Code": "Client.InvalidKmsKey", "Message": "Given key ID is not accessible"}
 
 
+def alone(action):
+    @functools.wraps(action)
+    def serve(self):
+        with one_at_a_time:
+            return action(self)
+
+    return serve
+
+
 for action in (create_image, copy_image):
-    setattr(AmisResponse, action.__name__, action)
+    setattr(AmisResponse, action.__name__, alone(action))

@@ -102,6 +102,7 @@ fn spawn(cloud: &Cloud) -> Result<u32> {
         // Its preloaded images have no bodies; only the rehearsal's own are there.
         .env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         .env("MOTO_AMIS_PATH", &images)
+        .env("GYRON_REGION_OF_BODIES", &cloud.region)
         .env("MOTO_ENABLE_AMI_VALIDATION", "true")
         .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true")
         .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")

@@ -200,23 +200,27 @@ impl Faults {
     fn lags(&self) -> Vec<Lag> {
         self.set(|set| {
             let lag = |standing: &Standing| match standing.fault.what {
-                What::Stale(by) => Some(Lag { by: by.0, key: standing.fault.calls.key.clone(), since: standing.since }),
+                // One that has not looked at what stands has not begun.
+                What::Stale(by) => {
+                    let key = standing.fault.calls.key.clone();
+                    standing.since.map(|since| Lag { by: by.0, key, since: Some(since) })
+                }
                 _ => None,
             };
             set.standing.iter().filter_map(lag).collect()
         })
     }
 
-    fn lagging(&self, region: &str, kind: Kind, things: &Things) -> BTreeMap<String, Option<Node>> {
+    fn lagging(&self, region: &str, kind: Kind, asked: Instant, things: &Things) -> BTreeMap<String, Option<Node>> {
         let (lags, now) = (self.lags(), Instant::now());
         self.set(|set| {
-            set.replica.look(region, kind, now, things);
+            set.replica.look(region, kind, asked, now, things);
             set.replica.lagging(region, kind, now, things, &lags)
         })
     }
 
-    fn look(&self, region: &str, kind: Kind, things: &Things) {
-        self.set(|set| set.replica.look(region, kind, Instant::now(), things));
+    fn look(&self, region: &str, kind: Kind, asked: Instant, things: &Things) {
+        self.set(|set| set.replica.look(region, kind, asked, Instant::now(), things));
     }
 
     /// The regions in which something may lag: those that anybody called since the lag began.
@@ -268,8 +272,9 @@ impl Gateway {
                 fault.check().map_err(|why| Refusal::client("ValidationError", why))?;
                 let standing = self.faults.add(fault);
                 if matches!(standing.fault.what, What::Stale(_)) {
-                    self.begin_to_lag().await?;
-                    self.faults.lag_from_now_on(&standing.id);
+                    self.begin_to_lag(&standing.id).await.inspect_err(|_| {
+                        self.faults.clear(Some(&standing.id), None);
+                    })?;
                 }
                 listed(vec![standing])
             }

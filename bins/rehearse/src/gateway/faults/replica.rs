@@ -146,6 +146,7 @@ impl Kind {
         if !owners.is_empty() && !owners.iter().any(own) {
             return Ok(false);
         }
+        let mut unjudgeable = None;
         for filter in params.filters() {
             let tags = || thing.list(&["tagSet"]);
             let passes = if let Some(key) = filter.name.strip_prefix("tag:") {
@@ -155,14 +156,18 @@ impl Kind {
             } else if filter.name == "owner-alias" {
                 false
             } else {
-                let path = self.path(&filter.name).ok_or_else(|| unjudged(&format!("the filter {}", filter.name)))?;
+                let Some(path) = self.path(&filter.name) else {
+                    unjudgeable = Some(unjudged(&format!("the filter {}", filter.name)));
+                    continue;
+                };
                 filter.passes(thing.get(path))
             };
             if !passes {
                 return Ok(false);
             }
         }
-        Ok(true)
+        // Where the others let it through, it would have to be known.
+        unjudgeable.map_or(Ok(true), Err)
     }
 
     /// Where the value stands by which a filter judges.
@@ -180,6 +185,8 @@ impl Kind {
             (Kind::Image, "name") => &["name"],
             (Kind::Image, "state") => &["imageState"],
             (Kind::Image, "owner-id") => &["imageOwnerId"],
+            (Kind::Image, "root-device-type") => &["rootDeviceType"],
+            (Kind::Image, "virtualization-type") => &["virtualizationType"],
             (Kind::Instance | Kind::Image, "architecture") => &["architecture"],
             (Kind::Snapshot, "owner-id") => &["ownerId"],
             (Kind::Snapshot, "description") => &["description"],
@@ -189,6 +196,16 @@ impl Kind {
             (Kind::Volume, "attachment.instance-id") => &["attachmentSet", "item", "instanceId"],
             _ => return None,
         })
+    }
+
+    /// What this is made along with.
+    #[must_use]
+    pub fn part_of(self) -> Option<Self> {
+        match self {
+            Kind::Snapshot => Some(Kind::Image),
+            Kind::Volume => Some(Kind::Instance),
+            Kind::Image | Kind::Instance => None,
+        }
     }
 
     /// What was made along with a thing: an image's snapshots, an instance's volumes.
@@ -211,9 +228,17 @@ fn unjudged(what: &str) -> Refusal {
 #[derive(Debug, Default)]
 pub struct Replica {
     /// By region.
-    seen: BTreeMap<String, BTreeMap<Kind, BTreeMap<String, Vec<Version>>>>,
+    seen: BTreeMap<String, BTreeMap<Kind, Seen>>,
     /// Who made what: access keys by id.
     makers: BTreeMap<String, String>,
+}
+
+/// The things of a kind in a region.
+#[derive(Debug)]
+struct Seen {
+    /// When the newest look began: answers may come in another order.
+    asked: Instant,
+    versions: BTreeMap<String, Vec<Version>>,
 }
 
 #[derive(Debug)]
@@ -248,16 +273,21 @@ impl Replica {
         self.makers.insert(id.to_owned(), key.to_owned());
     }
 
-    /// The regions that have been looked at.
+    /// The regions that have been looked at, at every kind of thing.
     pub fn regions(&self) -> impl Iterator<Item = &String> {
-        self.seen.keys()
+        self.seen.iter().filter(|(_, kinds)| kinds.len() == KINDS.len()).map(|(region, _)| region)
     }
 
-    /// Notes what is so now in a region.
-    pub fn look(&mut self, region: &str, kind: Kind, now: Instant, things: &Things) {
+    /// Notes what is so now in a region, as a look that began at `asked` saw it.
+    pub fn look(&mut self, region: &str, kind: Kind, asked: Instant, now: Instant, things: &Things) {
         let kinds = self.seen.entry(region.to_owned()).or_default();
         let first = !kinds.contains_key(&kind);
-        let seen = kinds.entry(kind).or_default();
+        let seen = kinds.entry(kind).or_insert_with(|| Seen { asked, versions: BTreeMap::new() });
+        if asked < seen.asked {
+            return;
+        }
+        seen.asked = asked;
+        let seen = &mut seen.versions;
         for (id, thing) in things {
             let versions = seen.entry(id.clone()).or_default();
             if versions.last().is_none_or(|last| last.thing.as_ref() != Some(thing)) {
@@ -287,6 +317,7 @@ impl Replica {
         lags: &[Lag],
     ) -> BTreeMap<String, Option<Node>> {
         let Some(seen) = self.seen.get(region).and_then(|kinds| kinds.get(&kind)) else { return BTreeMap::new() };
+        let seen = &seen.versions;
         let known: BTreeSet<&String> = things.keys().chain(seen.keys()).collect();
         let mut lagging = BTreeMap::new();
         for id in known {
@@ -349,15 +380,15 @@ mod tests {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         let at = |second| begun + Duration::from_secs(second);
         let lags = [Lag { by: Duration::from_secs(30), key: None, since: None }];
-        replica.look(HOME, Kind::Instance, at(0), &things(&[("i-old", "running")]));
+        replica.look(HOME, Kind::Instance, at(0), at(0), &things(&[("i-old", "running")]));
         let now = things(&[("i-new", "pending"), ("i-old", "stopping")]);
         // Before the next look, too.
         assert_eq!(shown(&replica, at(1), &now, &lags), ["i-new nothing", "i-old running"]);
-        replica.look(HOME, Kind::Instance, at(1), &now);
+        replica.look(HOME, Kind::Instance, at(1), at(1), &now);
         assert_eq!(shown(&replica, at(30), &now, &lags), ["i-new nothing", "i-old running"]);
         assert_eq!(shown(&replica, at(31), &now, &lags), Vec::<String>::new());
         let now = things(&[("i-new", "running")]);
-        replica.look(HOME, Kind::Instance, at(40), &now);
+        replica.look(HOME, Kind::Instance, at(40), at(40), &now);
         assert_eq!(shown(&replica, at(69), &now, &lags), ["i-new pending", "i-old stopping"]);
         assert_eq!(shown(&replica, at(70), &now, &lags), Vec::<String>::new());
     }
@@ -366,9 +397,9 @@ mod tests {
     fn what_stood_when_a_fault_began_shows_under_it_though_another_one_still_hides_it() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
         let at = |second| begun + Duration::from_secs(second);
-        replica.look(HOME, Kind::Instance, at(0), &things(&[]));
+        replica.look(HOME, Kind::Instance, at(0), at(0), &things(&[]));
         let now = things(&[("i-1", "running")]);
-        replica.look(HOME, Kind::Instance, at(5), &now);
+        replica.look(HOME, Kind::Instance, at(5), at(5), &now);
         let lag = |since| Lag { by: Duration::from_secs(30), key: None, since: Some(at(since)) };
         assert_eq!(shown(&replica, at(7), &now, &[lag(6)]), Vec::<String>::new());
         assert_eq!(shown(&replica, at(7), &now, &[lag(6), lag(0)]), ["i-1 nothing"]);
@@ -376,9 +407,23 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_began_earlier_and_comes_later_changes_nothing() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut replica = Replica::default();
+        let now = things(&[("i-1", "running")]);
+        replica.look(HOME, Kind::Instance, at(0), at(0), &things(&[]));
+        replica.look(HOME, Kind::Instance, at(2), at(3), &now);
+        replica.look(HOME, Kind::Instance, at(1), at(4), &things(&[]));
+        let lags = [Lag { by: Duration::from_secs(30), key: None, since: None }];
+        assert_eq!(shown(&replica, at(32), &now, &lags), ["i-1 nothing"]);
+        assert_eq!(shown(&replica, at(33), &now, &lags), Vec::<String>::new());
+    }
+
+    #[test]
     fn only_what_was_made_with_the_key_lags() {
         let (mut replica, begun) = (Replica::default(), Instant::now());
-        replica.look(HOME, Kind::Instance, begun, &Things::new());
+        replica.look(HOME, Kind::Instance, begun, begun, &Things::new());
         replica.made("i-1", "AKIA1");
         replica.made("i-2", "AKIA2");
         let now = things(&[("i-1", "pending"), ("i-2", "pending"), ("i-3", "pending")]);

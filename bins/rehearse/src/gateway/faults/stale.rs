@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::Gateway;
-use super::super::instances::response;
+use super::super::instances::{every_instance, response};
 use super::super::params::Params;
 use super::super::refusal::Refusal;
 use super::super::request::{Asked, Protocol};
@@ -58,7 +58,16 @@ impl Gateway {
             params.remove(kind.parameter());
             self.truth(region, kind.action(), params.each(kind.parameter(), rest)).await?
         };
+        // Something may have changed before the answer was there.
+        let lagging = self.lagging(region, kind).await?;
+        if let Some(id) = named.iter().find(|id| lagging.get(*id) == Some(&None)) {
+            return Err(kind.not_found(id));
+        }
         kind.take_out(&mut answer, &lagging);
+        if !answer.get(&["nextToken"]).is_empty() {
+            // They come on the last page.
+            return Ok(answer);
+        }
         for (id, then) in lagging {
             let Some(then) = then else { continue };
             if (named.is_empty() || named.contains(&id))
@@ -104,13 +113,18 @@ impl Gateway {
 
     /// What shows otherwise than it is.
     async fn lagging(self: &Arc<Self>, region: &str, kind: Kind) -> Result<BTreeMap<String, Option<Node>>, Refusal> {
+        // What has parts tells who made them.
+        if let Some(whole) = kind.part_of() {
+            self.look_for(region, whole).await?;
+        }
+        let asked = Instant::now();
         let things = self.things(region, kind).await?;
-        Ok(self.faults.lagging(region, kind, &things))
+        Ok(self.faults.lagging(region, kind, asked, &things))
     }
 
     async fn things(self: &Arc<Self>, region: &str, kind: Kind) -> Result<Things, Refusal> {
-        let answer = self.truth(region, kind.action(), Params::action(kind.action())).await?;
-        Ok(kind.things(&answer))
+        let all = if kind == Kind::Instance { every_instance() } else { Params::action(kind.action()) };
+        Ok(kind.things(&self.truth(region, kind.action(), all).await?))
     }
 
     /// A Describe call as it is served without any fault.
@@ -129,8 +143,9 @@ impl Gateway {
     }
 
     /// Looks once, so that what stands now counts as old, and then again and again until nothing lags any more.
-    pub(in super::super) async fn begin_to_lag(self: &Arc<Self>) -> Result<(), Refusal> {
+    pub(in super::super) async fn begin_to_lag(self: &Arc<Self>, fault: &str) -> Result<(), Refusal> {
         self.look_everywhere().await?;
+        self.faults.lag_from_now_on(fault);
         if !self.faults.begin_to_look() {
             return Ok(());
         }
@@ -157,9 +172,15 @@ impl Gateway {
 
     async fn look_for_changes(self: &Arc<Self>, region: &str) -> Result<(), Refusal> {
         for kind in KINDS {
-            let things = self.things(region, kind).await?;
-            self.faults.look(region, kind, &things);
+            self.look_for(region, kind).await?;
         }
+        Ok(())
+    }
+
+    async fn look_for(self: &Arc<Self>, region: &str, kind: Kind) -> Result<(), Refusal> {
+        let asked = Instant::now();
+        let things = self.things(region, kind).await?;
+        self.faults.look(region, kind, asked, &things);
         Ok(())
     }
 }
