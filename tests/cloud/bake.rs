@@ -19,7 +19,16 @@ pub(crate) fn machines(cloud: &Cloud, app: &str) -> Vec<String> {
 pub(crate) fn until_a_builder_stands(cloud: &Cloud, app: &str) {
     let begun = Instant::now();
     while machines(cloud, app).iter().all(|id| !id.starts_with("i-")) {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no builder was started");
+        assert!(begun.elapsed() < Duration::from_secs(300), "no builder was started");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Until the first of a play's log has come.
+pub(crate) fn until_it_is_played(cloud: &Cloud, app: &str) {
+    let begun = Instant::now();
+    while !machines(cloud, app).iter().any(|thing| thing.contains("/log/")) {
+        assert!(begun.elapsed() < Duration::from_secs(300), "nothing is played");
         std::thread::sleep(Duration::from_secs(1));
     }
 }
@@ -349,14 +358,17 @@ fn a_bake_that_was_killed_is_cleared_away_by_the_next_one() {
     // exec replaces itself by the program: the child is gyron-bake.
     child.kill().unwrap();
     child.wait().unwrap();
-    let left = machines(&cloud, "killed");
+    // Its script goes on for a while, and writes its log.
+    let standing =
+        || -> Vec<String> { machines(&cloud, "killed").into_iter().filter(|thing| !thing.contains('/')).collect() };
+    let left = standing();
     assert!(left.iter().any(|id| id.starts_with("i-")), "{left:?}");
 
     // From another machine nobody can know yet that it is dead: its lease runs on.
     let elsewhere = |args: &[&str]| cloud.command_elsewhere(&app, "gyron-bake", args).output().unwrap();
     let output = elsewhere(&["sweep", "--yes"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("somebody works with it"), "{}", app.show(&output));
-    assert_eq!(machines(&cloud, "killed"), left);
+    assert_eq!(standing(), left);
     // Here it can be seen.
     let output = cloud.run(&app, "gyron-bake", &["sweep"]);
     assert!(app.show(&output).contains("would terminate i-ID"), "{}", app.show(&output));

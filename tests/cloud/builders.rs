@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gyron_tests::App;
 use gyron_tests::cloud::Cloud;
 
-use crate::bake::{machines, packaged, until_a_builder_stands};
+use crate::bake::{machines, packaged, until_a_builder_stands, until_it_is_played};
 
 fn takes_long(app: &App) {
     app.replace(
@@ -97,12 +97,8 @@ fn a_builder_that_is_gone_in_the_middle_ends_its_bake() {
     let app = packaged(&cloud, "gone");
     takes_long(&app);
     let command = cloud.command(&app, "gyron-bake", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    until_a_builder_stands(&cloud, "gone");
+    until_it_is_played(&cloud, "gone");
     let begun = Instant::now();
-    while states(&cloud, "gone", "State.Name") != ["running"] {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the builder does not run");
-    }
-    std::thread::sleep(Duration::from_secs(8));
     for id in states(&cloud, "gone", "InstanceId") {
         let _ = cloud.aws(&["ec2", "terminate-instances", "--instance-ids", &id]);
     }
@@ -113,6 +109,33 @@ fn a_builder_that_is_gone_in_the_middle_ends_its_bake() {
     assert_eq!(output.status.code(), Some(4), "{shown}");
     assert!(shown.contains("came to nothing"), "{shown}");
     assert_eq!(machines(&cloud, "gone"), Vec::<String>::new());
+}
+
+#[test]
+fn a_builder_that_is_gone_before_its_agent_comes_ends_its_bake() {
+    let cloud = Cloud::of_tests();
+    let app = packaged(&cloud, "goneearly");
+    let own = cloud.called_by("goneearly");
+    let fault = own.fault(&["no-agent"]);
+    let command = own.command(&app, "gyron-bake", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let begun = Instant::now();
+    while !own.calls().iter().any(|call| call["action"] == "DescribeInstanceInformation") {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no agent is waited for");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let begun = Instant::now();
+    for id in states(&cloud, "goneearly", "InstanceId") {
+        let _ = cloud.aws(&["ec2", "terminate-instances", "--instance-ids", &id]);
+    }
+    let output = command.unwrap().wait_with_output().unwrap();
+    drop(fault);
+    let shown = app.show(&output);
+    // Not when an agent would be given up, ten minutes later.
+    assert!(begun.elapsed() < Duration::from_secs(150), "{shown}");
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    let error = shown.lines().find(|line| line.starts_with("error:")).unwrap_or_default();
+    insta::assert_snapshot!(error, @"error: waiting for the SSM agent of i-ID came to nothing: the instance is terminated: Client.UserInitiatedShutdown: User initiated shutdown");
+    assert_eq!(machines(&cloud, "goneearly"), Vec::<String>::new());
 }
 
 #[test]

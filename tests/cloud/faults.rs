@@ -152,9 +152,9 @@ fn what_is_new_or_changed_shows_only_after_a_while() {
     let own = cloud.called_by("stale");
     let old = launched(&own, &[]);
     old.until("running");
-    let fault = own.fault(&["stale", "45s"]);
+    // Nothing shows before it goes, however slow the machine.
+    let fault = own.fault(&["stale", "50m"]);
 
-    let begun = Instant::now();
     let tag = "ResourceType=instance,Tags=[{Key=stale,Value=yes}]";
     let new = launched(&own, &["--tag-specifications", tag]);
     let others = launched(&cloud, &["--tag-specifications", tag]);
@@ -171,18 +171,19 @@ fn what_is_new_or_changed_shows_only_after_a_while() {
     assert!(!listed().contains(&old.id));
     let running = ["ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=running"];
     assert!(own.select(&running, "Reservations[].Instances[].InstanceId").contains(&old.id), "it is listed as it was");
-    assert!(begun.elapsed() < Duration::from_secs(44), "the machine is too slow for this test");
+    drop(fault);
+    assert!(listed().contains(&new.id) && listed().contains(&old.id), "without the fault it shows at once");
+    old.until("stopped");
 
-    while !(listed().contains(&new.id) && listed().contains(&old.id)) {
-        assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", listed());
+    let fault = own.fault(&["stale", "10s"]);
+    let begun = Instant::now();
+    let _ = own.aws(&["ec2", "start-instances", "--instance-ids", &old.id]);
+    while old.state() == "stopped" {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it never shows");
         std::thread::sleep(Duration::from_millis(500));
     }
-    assert!(begun.elapsed() >= Duration::from_secs(45));
-    old.until("stopped");
-    let _ = own.aws(&["ec2", "start-instances", "--instance-ids", &old.id]);
-    assert_eq!(old.state(), "stopped");
+    assert!(begun.elapsed() >= Duration::from_secs(10));
     drop(fault);
-    assert_ne!(old.state(), "stopped", "without the fault it shows at once");
 }
 
 #[test]
@@ -256,8 +257,8 @@ fn capacity_lacks_by_type_and_zone() {
 #[test]
 fn an_agent_that_never_comes_online() {
     let cloud = Cloud::of_tests();
-    let own = cloud.called_by("agentless");
-    let app = gyron_tests::App::small_named("agentless");
+    let own = cloud.called_by("mute");
+    let app = gyron_tests::App::small_named("mute");
     cloud.prepare(&app);
     let profile = ["--iam-instance-profile", "Name=gyron-builder"];
     let fault = own.fault(&["no-agent"]);

@@ -18,7 +18,7 @@ fn playbook() -> String {
         );
     }
     text += "    - {name: Say much, ansible.builtin.debug: {msg: \"{{ range(100000, 108000) | list }}\"}}\n";
-    text + "    - {name: Take long, ansible.builtin.command: sleep 3}\n"
+    text + "    - {name: Take long, ansible.builtin.command: sleep 8}\n"
 }
 
 #[test]

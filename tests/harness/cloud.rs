@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -262,6 +263,9 @@ fn texts(value: &Value) -> BTreeSet<String> {
     items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// A number that one cloud gives back is the next one's: nobody comes up while traces of it are looked for.
+static NUMBERS: Mutex<()> = Mutex::new(());
+
 /// A cloud of one test's own, gone at its end however that comes.
 #[derive(Debug)]
 pub struct OwnCloud {
@@ -277,6 +281,7 @@ impl OwnCloud {
     /// Where it doesn't come up.
     #[must_use]
     pub fn up(name: &str) -> Self {
+        let _alone = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         let cloud = Cloud::named(&format!("{}-{name}", Cloud::of_tests().name));
         let _ = cloud.ask(&["up"]);
         let status: Value = serde_json::from_str(&cloud.ask(&["status", "--json"])).expect("JSON");
@@ -292,6 +297,7 @@ impl OwnCloud {
     /// Where it doesn't go down.
     #[must_use]
     pub fn down(self) -> Vec<String> {
+        let _alone = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = self.cloud.ask(&["down"]);
         self.traces()
     }

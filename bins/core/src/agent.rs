@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, Instance, RouteTable};
 use aws_sdk_ssm::types::PingStatus;
+use tokio::time::Instant;
 
 use crate::aws::{Aws, OrAws as _};
 use crate::console::Console;
@@ -14,10 +15,13 @@ use crate::instance;
 use crate::stop::Stop;
 use crate::wait::{Look, Wait, poll_until};
 
+/// How often it is looked whether the instance is still there: SSM says nothing of one that is gone.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Waits until the instance's SSM agent is online.
 ///
 /// # Errors
-/// Deadline (6), with what can be seen of the reason; AWS (4).
+/// Deadline (6), with what can be seen of the reason; AWS (4), also where the instance is gone.
 pub async fn online(
     aws: &Aws,
     console: &Console,
@@ -26,8 +30,12 @@ pub async fn online(
     deadline: Duration,
 ) -> Result<()> {
     let wait = Wait::new(format!("the SSM agent of {instance}"), deadline).soon();
-    let mut registered = false;
+    let (mut registered, mut looked) = (false, Instant::now());
     let online = poll_until(console, stop, &wait, async || {
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            instance::still_there(aws, instance, &format!("waiting for {}", wait.what)).await?;
+        }
         let filter = aws_sdk_ssm::types::InstanceInformationStringFilter::builder()
             .key("InstanceIds")
             .values(instance.as_str())

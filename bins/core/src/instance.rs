@@ -70,6 +70,32 @@ pub async fn wait_for(
     .await
 }
 
+/// Looks whether an instance, which has been up, is still there for what is being waited for.
+///
+/// # Errors
+/// AWS (4) where it is not, with EC2's reason.
+pub(crate) async fn still_there(aws: &Aws, instance: &InstanceId, what: &str) -> Result<()> {
+    let described = match aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await {
+        // A young one is not to be seen everywhere, and one that is gone for long says nothing of why: SSM has the last word.
+        Err(error) if code(&error) == Some("InvalidInstanceID.NotFound") => return Ok(()),
+        other => other.or_aws("DescribeInstances")?,
+    };
+    let found = described.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+    let Some(found) = found else { return Ok(()) };
+    match found.state().and_then(|state| state.name()) {
+        Some(
+            state @ (InstanceStateName::ShuttingDown
+            | InstanceStateName::Terminated
+            | InstanceStateName::Stopping
+            | InstanceStateName::Stopped),
+        ) => {
+            let reason = found.state_reason().and_then(|reason| reason.message()).unwrap_or("AWS gave no reason");
+            Err(Failure::aws(format!("{what} came to nothing: the instance is {}: {reason}", state.as_str())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The last lines that an instance's console has shown, as lines below an error; empty where there are none to be had. EC2 gives
 /// the newest ones at once only for Nitro instances, else what it last kept.
 pub async fn console_tail(aws: &Aws, instance: &InstanceId) -> String {

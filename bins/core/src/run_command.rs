@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_ssm::types::CommandInvocationStatus;
 use tokio::time::Instant;
 
@@ -11,6 +10,7 @@ use crate::consistency::LAG;
 use crate::console::Console;
 use crate::failure::{Failure, Result};
 use crate::ids::InstanceId;
+use crate::instance;
 use crate::stop::Stop;
 use crate::wait::{Look, Wait, poll_until};
 
@@ -65,7 +65,7 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
     let reply = poll_until(console, stop, &wait, async || {
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
-            still_there(aws, instance, &script.what).await?;
+            instance::still_there(aws, instance, &script.what).await?;
         }
         let asked = aws.ssm.get_command_invocation().command_id(&id).instance_id(instance.as_str()).send().await;
         let seen = match asked {
@@ -104,26 +104,4 @@ pub async fn run(aws: &Aws, console: &Console, stop: &Stop, instance: &InstanceI
         let _ = aws.ssm.cancel_command().command_id(&id).send().await;
     }
     reply
-}
-
-async fn still_there(aws: &Aws, instance: &InstanceId, what: &str) -> Result<()> {
-    let described = match aws.ec2.describe_instances().instance_ids(instance.as_str()).send().await {
-        // A young one is not to be seen everywhere, and one that is gone for long says nothing of why: SSM has the last word.
-        Err(error) if code(&error) == Some("InvalidInstanceID.NotFound") => return Ok(()),
-        other => other.or_aws("DescribeInstances")?,
-    };
-    let found = described.reservations().iter().flat_map(|reservation| reservation.instances()).next();
-    let Some(found) = found else { return Ok(()) };
-    match found.state().and_then(|state| state.name()) {
-        Some(
-            state @ (InstanceStateName::ShuttingDown
-            | InstanceStateName::Terminated
-            | InstanceStateName::Stopping
-            | InstanceStateName::Stopped),
-        ) => {
-            let reason = found.state_reason().and_then(|reason| reason.message()).unwrap_or("AWS gave no reason");
-            Err(Failure::aws(format!("{what} came to nothing: the instance is {}: {reason}", state.as_str())))
-        }
-        _ => Ok(()),
-    }
 }

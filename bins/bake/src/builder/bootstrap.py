@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 
@@ -22,14 +23,19 @@ def fail(what, hint=None):
 
 
 def fetch(thing, to):
-    trouble = None
-    for attempt in range(8):
+    trouble, left = None, 8
+    for attempt in range(60):
         if attempt:
             time.sleep(2)
         try:
             return fetch_once(thing, to)
+        except urllib.error.HTTPError as error:
+            # S3 asks for patience so: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+            trouble, left = error, left - (error.code not in (429, 503))
         except OSError as error:
-            trouble = error
+            trouble, left = error, left - 1
+        if not left:
+            break
     fail("the builder can't fetch %s from S3: %s" % (thing["what"], trouble))
 
 
