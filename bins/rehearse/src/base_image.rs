@@ -66,6 +66,7 @@ pub async fn bare(cache: &Path, say: impl Fn(&str)) -> Result<()> {
         .map_err(|failure| failure.hint("the base comes from a Debian mirror: is one reachable (apt-get update)?"))?;
     say("importing the base image");
     let imported = format!("localhost/gyron/base/{BARE}:{key}");
+    let making = podman.making().await?;
     podman
         .command()
         .args(["import", "-q", "--change", "CMD [\"/sbin/init\"]"])
@@ -73,6 +74,7 @@ pub async fn bare(cache: &Path, say: impl Fn(&str)) -> Result<()> {
         .within(Duration::from_secs(10 * 60))
         .run()
         .await?;
+    drop(making);
     make_current(&podman, BARE, &imported).await
 }
 
@@ -102,7 +104,9 @@ pub async fn with_agent(cache: &Path, package: &Path, say: impl Fn(&str)) -> Res
         .run()
         .await?;
     let made = format!("localhost/gyron/base/{WITH_AGENT}:{key}");
+    let making = podman.making().await?;
     podman.command().args(["commit", "-q", "--change", "CMD [\"/sbin/init\"]", &builder, &made]).run().await?;
+    drop(making);
     remove().await?;
     make_current(&podman, WITH_AGENT, &made).await
 }
@@ -129,8 +133,7 @@ async fn make_current(podman: &Podman, base: &str, image: &str) -> Result<()> {
         // A cloud that is up may still stand on it: then only the name goes.
         podman.command().args(["untag", old, old]).ending().await?;
     }
-    podman.command().args(["image", "prune", "-f"]).ending().await?;
-    Ok(())
+    podman.prune().await
 }
 
 /// What of the host's way to packages is carried into the image.

@@ -130,6 +130,7 @@ impl Bodies {
     /// Where the instance has no body, or podman fails.
     pub async fn commit(&self, instance_id: &str, image_id: &str) -> Result<()> {
         let _turn = self.turn(instance_id).lock_owned().await;
+        let _making = self.podman.making().await?;
         let commit = || {
             self.podman
                 .command()
@@ -161,6 +162,7 @@ impl Bodies {
             return self.commit(instance_id, image_id).await;
         }
         self.shut_down(&container, STOP_GRACE).await?;
+        let making = self.podman.making().await?;
         let committed = self
             .podman
             .command()
@@ -168,6 +170,7 @@ impl Bodies {
             .within(Duration::from_secs(10 * 60))
             .run()
             .await;
+        drop(making);
         self.podman.command().args(["start", &container]).run().await?;
         committed.map(drop)
     }
@@ -229,7 +232,7 @@ impl Bodies {
         let name = self.image(image_id);
         // In use, by a container or by another name: then only the name goes.
         self.podman.command().args(["untag", &name, &name]).run().await?;
-        self.podman.command().args(["image", "prune", "-f"]).run().await.map(drop)
+        self.podman.prune().await
     }
 
     /// What the body's console has shown so far, over all its boots; there after it stopped and after it was terminated.
@@ -263,7 +266,7 @@ impl Bodies {
         for image in self.podman.names(&self.image("ami-")).await? {
             self.podman.command().args(["untag", &image, &image]).run().await?;
         }
-        self.podman.command().args(["image", "prune", "-f"]).run().await.map(drop)
+        self.podman.prune().await
     }
 
     async fn observe(&self) -> Result<Vec<plan::Body>> {

@@ -1,11 +1,18 @@
 //! The rehearsal's own podman: a storage of its own under the cache, shared by all clouds of that cache.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use gyron_core::failure::{Failure, OrFail, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use crate::install::tool::Tool;
+
+/// The longest that a prune may take.
+const LONGEST_PRUNE: Duration = Duration::from_secs(5 * 60);
 
 /// podman with the rehearsal's own storage, configuration and run-time folder: what a person has in podman stays apart.
 #[derive(Clone, Debug)]
@@ -63,6 +70,44 @@ impl Podman {
         Ok(all.lines().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
     }
 
+    /// Held while an image is made. podman writes an image before it names it, and a prune takes what has no name: whatever cloud's
+    /// it is, since all clouds of a cache share the storage. Images may be made side by side; a prune has the storage for itself.
+    ///
+    /// # Errors
+    /// Where the lock can't be had.
+    pub async fn making(&self) -> Result<Flock<File>> {
+        let started = Instant::now();
+        loop {
+            if let Some(lock) = self.lock(FlockArg::LockSharedNonblock)? {
+                return Ok(lock);
+            }
+            if started.elapsed() > LONGEST_PRUNE {
+                return Err(Failure::deadline("podman's storage is being pruned without end"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Takes away all images that have no name and that nothing stands on, unless one is being made: then it is left to the next one.
+    ///
+    /// # Errors
+    /// Where podman fails.
+    pub async fn prune(&self) -> Result<()> {
+        let Some(_alone) = self.lock(FlockArg::LockExclusiveNonblock)? else { return Ok(()) };
+        self.command().args(["image", "prune", "-f"]).run().await.map(drop)
+    }
+
+    fn lock(&self, how: FlockArg) -> Result<Option<Flock<File>>> {
+        let at = self.cache.join("making.lock");
+        let broken = || Failure::program(format!("can't lock {}", at.display()));
+        let file = File::create(&at).or_fail(broken)?;
+        match Flock::lock(file, how) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(broken().because(std::io::Error::from(errno))),
+        }
+    }
+
     /// The folder whose time changes whenever a container ends.
     #[must_use]
     pub fn endings(&self) -> PathBuf {
@@ -106,12 +151,24 @@ fn hard_limit(limits: &str, name: &str) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
     const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
                           Max processes             96364                unlimited            processes \n\
                           Max open files            1024                 20000                files     \n";
+
+    #[tokio::test]
+    async fn nothing_is_pruned_while_an_image_is_made() {
+        let cache = tempfile::tempdir().unwrap();
+        let podman = Podman::of(cache.path());
+        let made = [podman.making().await.unwrap(), podman.making().await.unwrap()];
+        assert!(podman.lock(FlockArg::LockExclusiveNonblock).unwrap().is_none());
+        drop(made);
+        let alone = podman.lock(FlockArg::LockExclusiveNonblock).unwrap();
+        assert!(alone.is_some() && podman.lock(FlockArg::LockSharedNonblock).unwrap().is_none());
+    }
 
     #[test]
     fn limits_are_read_from_the_kernels_table() {
