@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The longest that an answer may take.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What became of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Tally {
     pub sent: u64,
     /// Right answers, by their body.
     pub answers: BTreeMap<String, u64>,
-    /// Failures, by what was wrong: not 2xx, a reset, or longer than 5 s.
+    /// Failures, by what was wrong: not 2xx, a reset, or longer than 2 s.
     pub failures: BTreeMap<String, u64>,
 }
 

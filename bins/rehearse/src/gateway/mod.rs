@@ -177,11 +177,10 @@ impl Gateway {
             }
         }
         // Deregistered before this start: an instance may run from it still.
-        let known = |state: &mut State, id: &String| state.images.ready.contains(id);
         let bodies = self.bodies.images().await?;
         self.state(|state| {
-            let left: Vec<String> = bodies.into_iter().filter(|id| !known(state, id)).collect();
-            state.images.doomed.extend(left);
+            let Images { ready, doomed, .. } = &mut state.images;
+            doomed.extend(bodies.into_iter().filter(|id| !ready.contains(id)));
         });
         Ok(())
     }
